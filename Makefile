@@ -52,7 +52,7 @@ format: $(LINT_INSTALLED)  ## let ruff repair what it can
 	$(BIN)/ruff format .
 
 bench: $(INSTALLED)  ## all benchmarks; each prints a table
-	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(PY) $$script || exit 1; done
+	@for script in $(sort $(wildcard benchmarks/bench_*.py)); do echo "== $$script"; $(PY) $$script || exit 1; done
 
 clean:  ## remove what tests, builds and the demo leave behind
 	rm -rf build dist demo_output .pytest_cache .ruff_cache .mypy_cache

@@ -52,7 +52,7 @@ class DeepSpin(MagneticCalculator):
     Raises
     ------
     InputError
-        Unknown model, device or dtype, a file that is no checkpoint, or members of a committee that do not fit together.
+        Unknown model, device or dtype, a file that is no checkpoint, members of a committee that do not fit together.
 
     Notes
     -----
@@ -125,9 +125,10 @@ class DeepSpin(MagneticCalculator):
     ) -> None:
         """ASE's entry point; always computes everything (one backward pass gives all derivatives)."""
         super().calculate(atoms, properties, system_changes)
-        self._check(self.atoms)
-        members = self._evaluator(self._caches[0](self.atoms))
-        self.results, self._spread = _finish(members, self.atoms)
+        current: Atoms = self.atoms  # super() has set it to a copy of atoms
+        self._check(current)
+        members = self._evaluator(self._caches[0](current))
+        self.results, self._spread = _finish(members, current)
 
     def get_uncertainty(self, atoms: Atoms | None = None) -> Results:
         """Standard deviations over the committee (n - 1 in the denominator).
@@ -135,7 +136,7 @@ class DeepSpin(MagneticCalculator):
         Returns
         -------
         dict
-            ``energy`` () eV, ``energies`` (n,), ``forces`` (n, 3) eV/Å, ``stress`` (6,), ``magnetic_forces`` (n, 3) eV/µB.
+            ``energy`` (), ``energies`` (n,), ``forces`` (n, 3), ``stress`` (6,), ``magnetic_forces`` (n, 3); eV, Å, µB.
 
         Raises
         ------

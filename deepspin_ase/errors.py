@@ -8,4 +8,4 @@ class DeepSpinError(Exception):
 
 
 class InputError(DeepSpinError, ValueError):
-    """Something given by the user (a file, an option, a structure) cannot be used; the message says what can."""
+    """Something given by the user (file, option, structure) cannot be used; the message says what can."""

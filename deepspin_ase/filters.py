@@ -15,6 +15,7 @@ from ase import Atoms
 from ase.filters import Filter, FrechetCellFilter
 from numpy.typing import ArrayLike, NDArray
 
+from deepspin_ase.errors import InputError
 from deepspin_ase.moments import get_moments, set_moments
 from deepspin_ase.quantities import MAGNETIC_FORCES
 from deepspin_ase.vectors import Array
@@ -91,7 +92,7 @@ class SpinLatticeFilter(Filter):
 
     Raises
     ------
-    ValueError
+    InputError
         Nothing to relax, scales that are not positive, moments without a length among ``moving``.
     """
 
@@ -109,16 +110,16 @@ class SpinLatticeFilter(Filter):
         cell_options: Mapping[str, Any] | None = None,
     ) -> None:
         if not (lattice or directions or magnitudes or cell):
-            raise ValueError(
+            raise InputError(
                 "nothing to relax; switch on at least one of lattice, directions, magnitudes, cell."
             )
         if not (direction_scale > 0 and magnitude_scale > 0):
-            raise ValueError(
+            raise InputError(
                 f"direction_scale = {direction_scale} Å, magnitude_scale = {magnitude_scale} Å/µB; "
                 "allowed: positive numbers."
             )
         if cell_options and not cell:
-            raise ValueError("cell_options without cell=True have no effect; set cell=True.")
+            raise InputError("cell_options without cell=True have no effect; set cell=True.")
         super().__init__(atoms, indices=range(len(atoms)))
         self.lattice, self.directions, self.magnitudes = bool(lattice), bool(directions), bool(magnitudes)
         self.direction_scale, self.magnitude_scale = float(direction_scale), float(magnitude_scale)
@@ -149,7 +150,7 @@ class SpinLatticeFilter(Filter):
         """Set the coordinates; directions are put back on the sphere."""
         new = np.asarray(positions, dtype=float).reshape(-1, 3)
         if new.shape != (len(self), 3):
-            raise ValueError(f"coordinates have shape {new.shape}; allowed: ({len(self)}, 3).")
+            raise InputError(f"coordinates have shape {new.shape}; allowed: ({len(self)}, 3).")
         self._read_moments()
         n, start = len(self.atoms), 0
         if self.lattice:
@@ -158,7 +159,7 @@ class SpinLatticeFilter(Filter):
             block = new[start : start + len(self.moving)]
             length = np.linalg.norm(block, axis=1, keepdims=True)
             if np.any(length == 0.0):
-                raise ValueError("a direction row is zero; give a vector of any other length.")
+                raise InputError("a direction row is zero; give a vector of any other length.")
             self._unit = block / length
             start += len(self.moving)
         if self.magnitudes:
@@ -262,7 +263,7 @@ def _moving(atoms: Atoms, moving: ArrayLike | None) -> NDArray[np.int64]:
     if moving is None:
         chosen = np.flatnonzero(length > _ZERO_MOMENT)
         if not len(chosen):
-            raise ValueError("the structure carries no moments to relax; use set_moments(atoms, ...) first.")
+            raise InputError("the structure carries no moments to relax; use set_moments(atoms, ...) first.")
         return chosen
     given = np.asarray(moving)
     if given.dtype == bool and given.shape == (n,):
@@ -270,12 +271,12 @@ def _moving(atoms: Atoms, moving: ArrayLike | None) -> NDArray[np.int64]:
     elif given.ndim == 1 and np.issubdtype(given.dtype, np.integer) and np.all((given >= 0) & (given < n)):
         chosen = np.unique(given)
     else:
-        raise ValueError(
+        raise InputError(
             f"moving must be a mask of shape ({n},) or indices from 0 to {n - 1}; got {moving!r}."
         )
     still = chosen[length[chosen] <= _ZERO_MOMENT]
     if len(still):
-        raise ValueError(
+        raise InputError(
             f"atom {still[0]} ({atoms.symbols[still[0]]}) is listed in moving but carries no moment; "
             "set one or leave the atom out."
         )

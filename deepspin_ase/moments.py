@@ -20,11 +20,13 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import ArrayLike
 
+from deepspin_ase.errors import InputError
 from deepspin_ase.vectors import (
     Array,
     Magnitude,
     as_finite,
     as_text,
+    perpendicular,
     resolve_magnitude,
     rotation_matrix,
     unit_vector,
@@ -48,7 +50,7 @@ def set_moments(atoms: Atoms, moments: float | Mapping[str, float] | ArrayLike) 
 
     Raises
     ------
-    ValueError
+    InputError
         Wrong shape, NaN or infinity, a species without an entry.
     """
     n = len(atoms)
@@ -58,7 +60,7 @@ def set_moments(atoms: Atoms, moments: float | Mapping[str, float] | ArrayLike) 
         array = as_finite(moments, "moments")
         array = np.full(n, float(array)) if array.ndim == 0 else array
     if array.shape not in ((n,), (n, 3)):
-        raise ValueError(
+        raise InputError(
             f"moments have shape {array.shape}; allowed for {n} atoms: one number, a dict by species, "
             f"({n},) = collinear along +z, or ({n}, 3). The same vector on every atom: "
             "set_moments(atoms, ferromagnet(atoms, magnitude, direction))."
@@ -82,7 +84,7 @@ def get_moments(atoms: Atoms) -> Array:
 
     Raises
     ------
-    ValueError
+    InputError
         If the stored array is neither (n,) nor (n, 3).
     """
     moments = np.array(atoms.get_initial_magnetic_moments(), dtype=float)
@@ -92,7 +94,7 @@ def get_moments(atoms: Atoms) -> Array:
         vectors[:, 2] = moments
         return vectors
     if moments.shape != (n, 3):
-        raise ValueError(
+        raise InputError(
             f"the structure carries initial_magmoms of shape {moments.shape}; allowed: ({n},) or ({n}, 3). "
             "Use set_moments(atoms, m)."
         )
@@ -153,7 +155,7 @@ def collinear_order(
 
     Raises
     ------
-    ValueError
+    InputError
         If the wave does not fit into the periodic cell, or an atom with a moment sits on a node, cos ≈ 0.
     """
     values = resolve_magnitude(atoms, magnitude)
@@ -161,7 +163,7 @@ def collinear_order(
     nodes = np.flatnonzero((np.abs(cosine) < _AMBIGUOUS) & (values != 0.0))
     if len(nodes):
         first = nodes[0]
-        raise ValueError(
+        raise InputError(
             f"the sign is ambiguous: cos(2π q·r + phase) = {cosine[first]:.1e} at atom {first} "
             f"({atoms.symbols[first]}) and {len(nodes) - 1} more with q = {as_text(q)}, phase = {phase}°. "
             "Shift the wave, for instance phase=45, or move the origin of the structure."
@@ -196,7 +198,7 @@ def spiral(
 
     Raises
     ------
-    ValueError
+    InputError
         If the spiral does not fit into the periodic cell, or ``start`` is not perpendicular to ``axis``.
     """
     return cone(atoms, magnitude, q, 90.0, axis, start, cell=cell)
@@ -227,9 +229,9 @@ def cone(
         (n, 3), µB.
     """
     along = unit_vector(axis, "axis")
-    first = _perpendicular(along) if start is None else unit_vector(start, "start")
+    first = perpendicular(along) if start is None else unit_vector(start, "start")
     if abs(first @ along) > 1e-6:
-        raise ValueError(
+        raise InputError(
             f"start = {as_text(start)} is not perpendicular to axis = {as_text(along)} "
             f"(cosine {first @ along:.3g}). Choose a perpendicular start; for moments with a part along the "
             "axis use cone(atoms, magnitude, q, angle, axis)."
@@ -282,7 +284,7 @@ def tilt(moments: ArrayLike, angle: float, rng: int | np.random.Generator, *, un
     """
     vectors = as_finite(moments, "moments")
     if vectors.ndim != 2 or vectors.shape[1] != 3:
-        raise ValueError(
+        raise InputError(
             f"moments have shape {vectors.shape}; allowed: (n, 3). Use tilt(get_moments(atoms), ...)."
         )
     generator = np.random.default_rng(rng)
@@ -335,11 +337,11 @@ def _wave_angles(atoms: Atoms, q: ArrayLike, cell: ArrayLike | None) -> Array:
     """Return 2π q·r per atom (radians) after checking that the wave fits into the periodic cell."""
     vector = as_finite(q, "q")
     if vector.shape != (3,):
-        raise ValueError(f"q has shape {vector.shape}; allowed: three fractions of the reciprocal cell.")
+        raise InputError(f"q has shape {vector.shape}; allowed: three fractions of the reciprocal cell.")
     reference = atoms.cell if cell is None else type(atoms.cell).ascell(cell)
     lengths = reference.lengths()
     if np.any((lengths == 0.0) & (vector != 0.0)):
-        raise ValueError(
+        raise InputError(
             f"q = {as_text(q)} has a component along a missing cell vector (lengths {as_text(lengths)} Å). "
             "Set the cell, or pass cell=."
         )
@@ -348,16 +350,9 @@ def _wave_angles(atoms: Atoms, q: ArrayLike, cell: ArrayLike | None) -> Array:
     if np.any(np.abs(turns - np.round(turns)) > _COMMENSURATE):
         repeats = np.ones(3, dtype=int)
         repeats[atoms.pbc] = [Fraction(float(t)).limit_denominator(48).denominator for t in turns]
-        raise ValueError(
+        raise InputError(
             f"the wave q = {as_text(q)} does not fit into the periodic cell: it makes {as_text(turns)} turns "
             "along the periodic cell vectors, not whole numbers. Build the moments on "
             f"atoms.repeat({tuple(repeats.tolist())}) and pass cell=atoms.cell, so that q keeps its meaning."
         )
     return 2 * np.pi * atoms.positions @ wave
-
-
-def _perpendicular(axis: Array) -> Array:
-    """Return the x direction (y if the axis is close to x) made perpendicular to an axis."""
-    trial = np.array([1.0, 0.0, 0.0]) if abs(axis[0]) < 0.9 else np.array([0.0, 1.0, 0.0])
-    trial -= (trial @ axis) * axis
-    return trial / np.linalg.norm(trial)

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from deepspin_ase.errors import InputError
 from deepspin_ase.moments import get_moments
 
-
 _SHORTEST = 1e-3
 
 

@@ -9,6 +9,8 @@ from ase import Atoms
 from ase.data import atomic_numbers
 from numpy.typing import ArrayLike, NDArray
 
+from deepspin_ase.errors import InputError
+
 Array = NDArray[np.float64]
 Magnitude = float | Mapping[str, float] | Sequence[float] | NDArray[np.floating]
 """One number for all atoms, a number per species, or (n,) numbers; µB. Negative means antiparallel."""
@@ -21,18 +23,18 @@ def resolve_magnitude(atoms: Atoms, magnitude: Magnitude, *, name: str = "magnit
 
     Raises
     ------
-    ValueError
+    InputError
         A species is missing, a key is no chemical symbol, the shape is wrong, or a number is not finite.
     """
     n = len(atoms)
     if isinstance(magnitude, Mapping):
         unknown = sorted(str(key) for key in magnitude if key not in atomic_numbers)
         if unknown:
-            raise ValueError(f"{name} has keys that are no chemical symbols: {', '.join(unknown)}")
+            raise InputError(f"{name} has keys that are no chemical symbols: {', '.join(unknown)}")
         symbols = atoms.get_chemical_symbols()
         missing = sorted(set(symbols) - set(magnitude))
         if missing:
-            raise ValueError(
+            raise InputError(
                 f"{name} has no entry for {', '.join(missing)}; it lists "
                 f"{', '.join(sorted(magnitude)) or 'nothing'}. Every species of the structure needs one; "
                 "0.0 means not magnetic."
@@ -40,7 +42,7 @@ def resolve_magnitude(atoms: Atoms, magnitude: Magnitude, *, name: str = "magnit
         table = {key: as_finite(value, f"{name}[{key!r}]") for key, value in magnitude.items()}
         wrong = [key for key, value in table.items() if value.ndim]
         if wrong:
-            raise ValueError(
+            raise InputError(
                 f"{name}[{wrong[0]!r}] has shape {table[wrong[0]].shape}; an entry is one number in µB. "
                 "For vectors per species multiply ferromagnet(atoms, magnitude, direction) by your own signs."
             )
@@ -49,7 +51,7 @@ def resolve_magnitude(atoms: Atoms, magnitude: Magnitude, *, name: str = "magnit
     if values.ndim == 0:
         return np.full(n, float(values))
     if values.shape != (n,):
-        raise ValueError(f"{name} has shape {values.shape}; allowed: a number, a dict by species, or ({n},).")
+        raise InputError(f"{name} has shape {values.shape}; allowed: a number, a dict by species, or ({n},).")
     return values
 
 
@@ -58,12 +60,12 @@ def rotation_matrix(rotation: float | ArrayLike, axis: ArrayLike | str | None = 
     given = as_finite(rotation, "rotation")
     if given.shape == (3, 3):
         if axis is not None:
-            raise ValueError("axis goes with an angle; a rotation matrix already has one. Leave axis out.")
+            raise InputError("axis goes with an angle; a rotation matrix already has one. Leave axis out.")
         if not np.allclose(given @ given.T, np.eye(3), atol=1e-8):
-            raise ValueError("the rotation matrix is not orthogonal: R Rᵀ differs from the identity.")
+            raise InputError("the rotation matrix is not orthogonal: R Rᵀ differs from the identity.")
         return given
     if given.ndim or axis is None:
-        raise ValueError(
+        raise InputError(
             f"rotation has shape {given.shape} and axis is {axis!r}; allowed: an angle in degrees with an "
             "axis, or an orthogonal (3, 3) matrix alone."
         )
@@ -77,29 +79,36 @@ def unit_vector(vector: ArrayLike | str, name: str = "direction") -> Array:
     if isinstance(vector, str):
         sign, key = (-1.0, vector[1:]) if vector.startswith("-") else (1.0, vector)
         if key not in _AXES:
-            raise ValueError(
+            raise InputError(
                 f'{name} = {vector!r}; allowed: three numbers, or "x", "y", "z", "-x", "-y", "-z".'
             )
         return sign * np.array(_AXES[key])
     array = as_finite(vector, name)
     length = np.linalg.norm(array)
     if array.shape != (3,) or length == 0.0:
-        raise ValueError(
+        raise InputError(
             f'{name} = {as_text(vector)}; allowed: three numbers that are not all zero, or "x", "y", "z".'
         )
     return array / length
 
 
+def perpendicular(axis: Array) -> Array:
+    """Return the x direction (y if the axis is close to x) made perpendicular to an axis."""
+    trial = np.array([1.0, 0.0, 0.0]) if abs(axis[0]) < 0.9 else np.array([0.0, 1.0, 0.0])
+    trial -= (trial @ axis) * axis
+    return trial / np.linalg.norm(trial)
+
+
 def as_finite(value: object, name: str) -> Array:
-    """Float array of something, or a ValueError that names it."""
+    """Float array of something, or an InputError that names it."""
     try:
         array = np.array(value, dtype=float)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} = {value!r} is not an array of numbers: {error}") from error
+        raise InputError(f"{name} = {value!r} is not an array of numbers: {error}") from error
     if not np.all(np.isfinite(array)):
         bad = np.argwhere(~np.isfinite(array))[0]
         where = f" (first at index {tuple(bad.tolist())})" if array.ndim else ""
-        raise ValueError(
+        raise InputError(
             f"{name} contains NaN or infinity{where}; moments and directions must be finite numbers."
         )
     return array

@@ -345,18 +345,34 @@ def test_repeat_equals_a_model_built_on_the_supercell(bcc_fe, model, rng):
     np.testing.assert_array_equal(repeated.bonds.image, direct.bonds.image)
 
 
-def test_any_order_shift_wrapping_displacement_and_strain_are_recognised(full_model, rng):
+@pytest.mark.parametrize("seed", range(5))
+def test_any_order_shift_wrapping_displacement_and_strain_are_recognised(full_model, seed):
+    rng = np.random.default_rng(seed)
     reference = full_model.repeat((2, 2, 3))
     moments = rng.normal(size=(24, 3))
     atoms = full_model.to_atoms().repeat((2, 2, 3))
     set_moments(atoms, moments)
     expected = reference.energy(moments)
-    atoms.positions += rng.normal(scale=0.08, size=(24, 3)) + (3.1, -17.0, 0.4)
+    atoms.positions += rng.normal(scale=0.08, size=(24, 3))
+    atoms.positions += (3 * 2.8665 + 0.2, -0.3, 0.1)
     atoms.wrap()
     atoms = atoms[rng.permutation(24)]
     atoms.set_cell(atoms.cell.array @ (np.eye(3) + 0.02 * rng.normal(size=(3, 3))), scale_atoms=True)
     assert full_model.on(atoms).energy(get_moments(atoms)) == pytest.approx(expected)
     assert Heisenberg(full_model).get_potential_energy(atoms) == pytest.approx(expected)
+
+
+def test_any_shift_is_recognised_where_it_does_not_matter_and_refused_where_it_does(model, full_model, rng):
+    atoms = model.to_atoms().repeat((2, 3, 2))
+    moments = rng.normal(size=(24, 3))
+    set_moments(atoms, moments)
+    expected = model.repeat((2, 3, 2)).energy(moments)
+    atoms = atoms[rng.permutation(24)]
+    atoms.positions += rng.normal(scale=0.05, size=(24, 3))
+    atoms.positions += (1.4, -17.0, 0.9)
+    assert Heisenberg(model).get_potential_energy(atoms) == pytest.approx(expected)
+    with pytest.raises(ValueError, match="unclear which atom is which"):  # the two sites have other tensors
+        full_model.on(atoms)
 
 
 def test_skewed_supercell_is_recognised(full_model, rng):

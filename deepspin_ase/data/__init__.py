@@ -1,7 +1,7 @@
 """Labelled frames: read, check, inspect, convert and write them; results that keep magnetic forces.
 
-A *frame* is a structure with moments plus first-principles labels. Names are imported when they are first used; only
-``frames_to_graphs`` needs torch.
+A *frame* is a structure with moments plus first-principles labels. Names are imported when they are first
+used; only ``frames_to_graphs`` needs torch.
 """
 
 from __future__ import annotations
@@ -46,6 +46,6 @@ _PUBLIC = {
     "magnetic_species": "deepspin_ase.data.dataset",
 }
 
-__all__ = [*_PUBLIC]  # noqa: PLE0604
+__all__ = [*_PUBLIC]
 
 __getattr__, __dir__ = lazy_exports(__name__, _PUBLIC)

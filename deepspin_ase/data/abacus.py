@@ -1,7 +1,8 @@
 """ABACUS with DeltaSpin: ``running_scf.log``, ``running_relax.log`` and ``running_md.log``.
 
 ``Magnetic force (eV/uB)`` is F^m = -∂E/∂m; ``Total Magnetism`` are the moments reached. Energies are ABACUS's
-``final etot``. Positions of an MD run are in ``MD_dump``; the digits of the cell that the log omits are in ``STRU``.
+``final etot``. Positions of an MD run are in ``MD_dump``; the digits of the cell that the log omits are in
+``STRU``.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ Array = NDArray[np.float64]
 _KEYWORD: Final = re.compile(r"^[A-Z_]+$")
 
 
-def read(path: Path, *, incomplete: Literal["error", "skip"] = "error", stru: str | Path | None = None) -> list[Frame]:
+def read(
+    path: Path, *, incomplete: Literal["error", "skip"] = "error", stru: str | Path | None = None
+) -> list[Frame]:
     """Read a log, or the only log of a run directory.
 
     Parameters
@@ -48,12 +51,12 @@ def read(path: Path, *, incomplete: Literal["error", "skip"] = "error", stru: st
     if incomplete not in ("error", "skip"):
         raise InputError(f"incomplete must be 'error' or 'skip', got {incomplete!r}")
     file = _find_log(path)
-    log = parse_log(file)
+    log = parse_log(file, cut_off=incomplete == "skip")
     wrong = sorted({s for s in log.symbols if s not in atomic_numbers})
     if wrong:
         raise FrameError(f"atom labels {wrong} are no chemical symbols", source=file)
     cell = _better_cell(log, file, Path(stru) if stru is not None else None)
-    dump = _read_dump(file, len(log.symbols), incomplete) if "running_md" in file.name else None
+    dump = _read_dump(file, len(log.symbols), incomplete) if log.molecular_dynamics else None
     complete = _complete_steps(log, file, incomplete)
     if dump is not None:
         known = [step for step in complete if step.number in dump]
@@ -72,16 +75,32 @@ def read(path: Path, *, incomplete: Literal["error", "skip"] = "error", stru: st
 
 
 def _frame(
-    step: Step, log: Log, cell: Array | None, dump: dict[int, dict[str, Array]] | None, source: str, index: int
+    step: Step,
+    log: Log,
+    cell: Array | None,
+    dump: dict[int, dict[str, Array]] | None,
+    source: str,
+    index: int,
 ) -> Frame:
     lattice = step.cell * log.lattice_constant if step.cell is not None else None
-    if lattice is not None and cell is not None and np.allclose(lattice, cell, rtol=0, atol=2e-5 * np.abs(cell).max()):
+    if (
+        lattice is not None
+        and cell is not None
+        and np.allclose(lattice, cell, rtol=0, atol=2e-5 * np.abs(cell).max())
+    ):
         lattice = cell
     if dump is not None and step.number is not None:
         entry = dump[step.number]
         lattice, positions = entry["cell"], entry["positions"]
-        if "forces" in entry and step.forces is not None and not np.allclose(entry["forces"], step.forces, atol=1e-4):
-            raise FrameError(f"forces of step {step.number} differ between the log and MD_dump; the two do not belong together")
+        if (
+            "forces" in entry
+            and step.forces is not None
+            and not np.allclose(entry["forces"], step.forces, atol=1e-4)
+        ):
+            raise FrameError(
+                f"forces of step {step.number} differ between the log and MD_dump; the two do not belong "
+                "together"
+            )
     elif step.positions is None:
         raise FrameError("no coordinates before this step")
     elif lattice is None:
@@ -103,24 +122,32 @@ def _complete_steps(log: Log, file: Path, incomplete: str) -> list[Step]:
         raise FrameError("no finished SCF cycle in this log; is it truncated?", source=file)
     if all(step.moments is None for step in log.steps):
         raise FrameError(
-            "no table 'Total Magnetism (uB)': DeltaSpin (sc_mag_switch 1) was off, or the log is truncated", source=file
+            "no table 'Total Magnetism (uB)': DeltaSpin (sc_mag_switch 1) was off, or the log is truncated",
+            source=file,
         )
+    steps = log.steps
+    if not log.finished:
+        message = "ABACUS did not reach its end (no 'Finish Time'), the log may be truncated"
+        if incomplete == "error":
+            raise FrameError(f"{message}. To take the complete steps: incomplete='skip'", source=file)
+        steps = steps if log.closed else steps[:-1]
+        logger.warning("%s: %s; %d steps are complete", file, message, len(steps))
     names = [n for n in ("energy", "forces", "stress", "moments", "magnetic_forces") if _has(log.steps, n)]
     good = []
-    for index, step in enumerate(log.steps):
+    for index, step in enumerate(steps):
         lacks = [name for name in names if getattr(step, name) is None]
         if step.converged and not lacks:
             good.append(step)
             continue
         reason = "the SCF did not converge" if not step.converged else f"{', '.join(lacks)} missing"
         if incomplete == "error":
-            hint = "" if log.finished else "; the log is truncated"
             raise FrameError(
-                f"{reason}{hint}. To leave such steps out: incomplete='skip'", source=file, frame=index, line=step.line
+                f"{reason}. To leave such steps out: incomplete='skip'",
+                source=file,
+                frame=index,
+                line=step.line,
             )
         logger.warning("%s, line %d: step left out, %s", file, step.line, reason)
-    if not log.finished and incomplete == "error" and "energy" not in names:
-        raise FrameError("no 'final etot' in the log; it is truncated", source=file)
     return good
 
 
@@ -147,7 +174,7 @@ def _better_cell(log: Log, file: Path, stru: Path | None) -> Array | None:
             return _stru_cell(candidate)
     if stru is not None:
         raise FileNotFoundError(2, "No such file or directory", str(stru))
-    if "running_md" not in file.name:
+    if not log.molecular_dynamics:
         logger.info("%s: no STRU; the cell has the six digits of the log", file)
     return None
 
@@ -175,7 +202,9 @@ def _read_dump(file: Path, n: int, incomplete: str) -> dict[int, dict[str, Array
     """Positions, cell and forces of ``MD_dump`` by step number."""
     dump = file.parent / "MD_dump"
     if not dump.is_file():
-        raise FrameError("the positions of an MD run are in MD_dump, which is not beside the log", source=file)
+        raise FrameError(
+            "the positions of an MD run are in MD_dump, which is not beside the log", source=file
+        )
     steps: dict[int, dict[str, Array]] = {}
     lines = dump.read_text(encoding="utf-8").splitlines()
     starts = [k for k, line in enumerate(lines) if line.startswith("MDSTEP:")]
@@ -187,7 +216,9 @@ def _read_dump(file: Path, n: int, incomplete: str) -> dict[int, dict[str, Array
             if incomplete == "skip" and end == len(lines):
                 logger.warning("%s, line %d: the last block is left out, it is cut off", dump, start + 1)
                 break
-            raise FrameError(f"this MDSTEP block is damaged or truncated: {problem}", source=dump, line=start + 1) from None
+            raise FrameError(
+                f"this MDSTEP block is damaged or truncated: {problem}", source=dump, line=start + 1
+            ) from None
     return steps
 
 
@@ -195,7 +226,9 @@ def _dump_block(block: list[str], n: int) -> dict[str, Array]:
     constant_line = next(line for line in block if line.startswith("LATTICE_CONSTANT"))
     constant = float(constant_line.split()[1]) * (Bohr if "Bohr" in constant_line else 1.0)
     vectors = next(k for k, line in enumerate(block) if line.startswith("LATTICE_VECTORS"))
-    cell = constant * np.array([[float(c) for c in line.split()] for line in block[vectors + 1 : vectors + 4]])
+    cell = constant * np.array(
+        [[float(c) for c in line.split()] for line in block[vectors + 1 : vectors + 4]]
+    )
     header = next((k for k, line in enumerate(block) if line.startswith("INDEX")), None)
     if header is None:
         raise ValueError("no column header")

@@ -1,7 +1,8 @@
 """Parser of ABACUS ``running_*.log`` files: one record per ionic step, nothing interpreted yet.
 
 Order within a step: [coordinates, cell], SCF, ``Total Magnetism`` and ``Magnetic force`` (in either order),
-``final etot``, ``TOTAL-FORCE``, ``TOTAL-STRESS``. Coordinates printed after the forces belong to the next step.
+``final etot``, ``TOTAL-FORCE``, ``TOTAL-STRESS``. Coordinates printed after the forces belong to the next
+step.
 """
 
 from __future__ import annotations
@@ -45,16 +46,29 @@ class Step:
 
 @dataclass
 class Log:
-    """Species, lattice constant (Å) and steps of a log; ``finished`` is whether ABACUS reached its end."""
+    """Species, lattice constant (Å) and steps of a log.
+
+    ``finished`` is whether ABACUS reached its end, ``closed`` whether something that comes after the last
+    step was printed, so that this step is complete.
+    """
 
     symbols: list[str] = field(default_factory=list)
     lattice_constant: float = float("nan")
     steps: list[Step] = field(default_factory=list)
+    molecular_dynamics: bool = False
     finished: bool = False
+    closed: bool = True
 
 
-def parse_log(path: Path) -> Log:
+def parse_log(path: Path, *, cut_off: bool = False) -> Log:
     """Parse a ``running_*.log``.
+
+    Parameters
+    ----------
+    path
+        File.
+    cut_off
+        Accept that the file ends in the middle of a table: what was read so far is returned, unfinished.
 
     Raises
     ------
@@ -62,56 +76,85 @@ def parse_log(path: Path) -> Log:
         Tables with another number of atoms, numbers that are none, unknown units; with the line.
     """
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    log = Log()
-    geometry = Step()
-    step: Step | None = None  # the one whose SCF runs; closed by its energy
-    number: int | None = None
-    label = ""
-    k = 0
-    while k < len(lines):
-        line = lines[k]
+    parser = _Parser(path, lines)
+    for k, line in enumerate(lines):
+        try:
+            parser.feed(k, line)
+        except FrameError as problem:
+            if cut_off and problem.line is not None and problem.line >= len(lines):
+                break
+            raise
+    if not parser.log.symbols:
+        raise FrameError("no atom types found; is this an ABACUS running_*.log?", source=path)
+    return parser.log
+
+
+class _Parser:
+    """State of a pass over the lines."""
+
+    def __init__(self, path: Path, lines: list[str]) -> None:
+        self.path, self.lines = path, lines
+        self.log = Log()
+        self.geometry = Step()  # where the next step will be
+        self.step: Step | None = None  # the one whose SCF runs; closed by its energy
+        self.number: int | None = None
+        self.label = ""
+
+    def feed(self, k: int, line: str) -> None:
+        """Look at one line, and at the table below it if it is a title."""
+        log, path = self.log, self.path
         if "lattice constant (Bohr)" in line:
             log.lattice_constant = _value(line, path, k) * Bohr
         elif "atom label =" in line:
-            label = line.split("=")[1].strip()
+            self.label = line.split("=")[1].strip()
         elif "number of atom for this type" in line:
-            log.symbols += [re.sub(r"\d+$", "", label)] * int(_value(line, path, k))
+            log.symbols += [re.sub(r"\d+$", "", self.label)] * int(_value(line, path, k))
         elif match := _COORDINATES.match(line):
-            rows = _table(lines, k + 2, len(log.symbols), 3, path, k, trailing=True)
-            geometry = Step(positions=rows, direct=match[1] == "DIRECT", cell=geometry.cell)
+            rows = _table(self.lines, k + 2, len(log.symbols), 3, path, k, trailing=True)
+            self.geometry = Step(positions=rows, direct=match[1] == "DIRECT", cell=self.geometry.cell)
+            log.closed = True
         elif "Lattice vectors: (Cartesian coordinate: in unit of a_0)" in line:
-            geometry.cell = _table(lines, k + 1, 3, 3, path, k, labelled=False)
+            self.geometry.cell = _table(self.lines, k + 1, 3, 3, path, k, labelled=False)
         elif match := _STEP.search(line):
-            number, step = int(match[1]), None
-        elif (match := _TABLE.match(line)) and match[1] in ("Total Magnetism", "Magnetic force"):
-            step = step or _open(log, geometry, number, k)
-            _read_magnetic(step, match[1], match[2], lines, k, len(log.symbols), path)
-        elif match:
-            _read_mechanical(log, match[1], lines, k, path)
+            self.number, self.step = int(match[1]), None
+            log.molecular_dynamics |= "MOLECULAR" in line
+            log.closed = True
+        elif match := _TABLE.match(line):
+            if match[1] in ("Total Magnetism", "Magnetic force"):
+                _read_magnetic(self.running(k), match[1], match[2], self.lines, k, len(log.symbols), path)
+            else:
+                _read_mechanical(log, match[1], self.lines, k, path)
         elif _UNCONVERGED.search(line):
-            step = step or _open(log, geometry, number, k)
-            step.converged = False
-            step = None
+            self.running(k).converged = False
+            self.step = None
         elif match := _ENERGY.search(line):
-            if step is None and log.steps and not log.steps[-1].converged and log.steps[-1].energy is None:
-                step = log.steps[-1]
-            step = step or _open(log, geometry, number, k)
-            step.energy = _value(match[1], path, k)
-            step = None
-        elif "Finish Time" in line or "Finish  Time" in line:
-            log.finished = True
-        k += 1
-    if not log.symbols:
-        raise FrameError("no atom types found; is this an ABACUS running_*.log?", source=path)
-    return log
+            if (
+                self.step is None
+                and log.steps
+                and not log.steps[-1].converged
+                and log.steps[-1].energy is None
+            ):
+                self.step = log.steps[-1]
+            self.running(k).energy = _value(match[1], path, k)
+            self.step = None
+        elif re.match(r"\s*Finish\s+Time\s*:", line):
+            log.finished = log.closed = True
 
-
-def _open(log: Log, geometry: Step, number: int | None, k: int) -> Step:
-    step = Step(
-        number=number, line=k + 1, positions=geometry.positions, direct=geometry.direct, cell=geometry.cell
-    )
-    log.steps.append(step)
-    return step
+    def running(self, k: int) -> Step:
+        """The step whose SCF runs; a new one if the last one is closed."""
+        if self.step is None:
+            geometry = self.geometry
+            self.step = Step(
+                number=self.number,
+                line=k + 1,
+                positions=geometry.positions,
+                direct=geometry.direct,
+                cell=geometry.cell,
+            )
+            self.geometry = Step(cell=geometry.cell)  # positions hold for one step only
+            self.log.steps.append(self.step)
+            self.log.closed = False
+        return self.step
 
 
 def _read_magnetic(step: Step, title: str, unit: str, lines: list[str], k: int, n: int, path: Path) -> None:
@@ -125,14 +168,18 @@ def _read_magnetic(step: Step, title: str, unit: str, lines: list[str], k: int, 
         step.moments = vectors
         return
     if unit not in _MAGNETIC_UNITS:
-        raise FrameError(f"magnetic forces in unit {unit!r}; known: {list(_MAGNETIC_UNITS)}", source=path, line=k + 1)
+        raise FrameError(
+            f"magnetic forces in unit {unit!r}; known: {list(_MAGNETIC_UNITS)}", source=path, line=k + 1
+        )
     step.magnetic_forces = vectors * _MAGNETIC_UNITS[unit]
 
 
 def _read_mechanical(log: Log, title: str, lines: list[str], k: int, path: Path) -> None:
     """Forces and stress come after the energy and belong to the step before."""
     if not log.steps or (log.steps[-1].energy is None and log.steps[-1].converged):
-        raise FrameError(f"{title} without a 'final etot' before it; parts are missing", source=path, line=k + 1)
+        raise FrameError(
+            f"{title} without a 'final etot' before it; parts are missing", source=path, line=k + 1
+        )
     step = log.steps[-1]
     if title == "TOTAL-FORCE":
         step.forces = _table(lines, _first_row(lines, k), len(log.symbols), 3, path, k)
@@ -174,14 +221,17 @@ def _table(
 ) -> Array:
     """``rows`` lines of (a label and) ``columns`` numbers; one more such line is an error too."""
     if rows == 0:
-        raise FrameError("no atom types before the first table; is this an ABACUS running_*.log?", source=path)
+        raise FrameError(
+            "no atom types before the first table; is this an ABACUS running_*.log?", source=path
+        )
     values = np.empty((rows, columns))
     width = columns + labelled
     for i in range(rows):
         cells = lines[start + i].split() if start + i < len(lines) else []
         if len(cells) < width or (len(cells) > width and not trailing):
             raise FrameError(
-                f"{lines[title].strip()!r}: row {i + 1} of {rows} is {' '.join(cells)[:60]!r}, expected {columns} "
+                f"{lines[title].strip()!r}: row {i + 1} of {rows} is {' '.join(cells)[:60]!r}, expected "
+                f"{columns} "
                 "numbers per row; the file is truncated, or the atom count does not fit",
                 source=path,
                 line=start + i + 1,
@@ -189,11 +239,15 @@ def _table(
         try:
             values[i] = [float(cell) for cell in cells[labelled : labelled + columns]]
         except ValueError:
-            raise FrameError(f"not numbers: {lines[start + i].strip()!r}", source=path, line=start + i + 1) from None
+            raise FrameError(
+                f"not numbers: {lines[start + i].strip()!r}", source=path, line=start + i + 1
+            ) from None
     extra = lines[start + rows].split() if start + rows < len(lines) else []
     if labelled and len(extra) >= width and re.fullmatch(r"[A-Za-z]\w*", extra[0]) and _is_number(extra[1]):
         raise FrameError(
-            f"{lines[title].strip()!r} has more rows than the {rows} atoms of the log", source=path, line=start + rows + 1
+            f"{lines[title].strip()!r} has more rows than the {rows} atoms of the log",
+            source=path,
+            line=start + rows + 1,
         )
     return values
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,21 +66,21 @@ def check_plausible(frame: Frame, limits: PlausibleLimits | None = None) -> None
     if labels.stress is not None and np.abs(labels.stress).max() > limits.stress:
         worst = np.abs(labels.stress).max()
         raise FrameError(
-            f"stress component of {worst:g} eV/Å³ (limit {limits.stress:g}); is it in kbar or GPa, or a virial in eV?",
+            f"stress component of {worst:g} eV/Å³ (limit {limits.stress:g}); is it in kbar or GPa, or a "
+            "virial in eV?",
             **frame.where(),
         )
     per_atom = frame.energy_per_atom
     if per_atom is not None and abs(per_atom) > limits.energy_per_atom:
         raise FrameError(
-            f"energy of {per_atom:g} eV per atom (limit {limits.energy_per_atom:g}); is it in eV, per structure?",
+            f"energy of {per_atom:g} eV per atom (limit {limits.energy_per_atom:g}); is it in eV, per "
+            "structure?",
             **frame.where(),
         )
     _check_moments_given(frame)
 
 
-def _check_rows(
-    frame: Frame, vectors: np.ndarray, what: str, unit: str, limit: float, hint: str
-) -> None:
+def _check_rows(frame: Frame, vectors: np.ndarray, what: str, unit: str, limit: float, hint: str) -> None:
     lengths = np.linalg.norm(np.nan_to_num(vectors), axis=1)
     worst = int(np.argmax(lengths))
     if lengths[worst] > limit:
@@ -93,7 +94,8 @@ def _check_moments_given(frame: Frame) -> None:
     magnetic = frame.labels.magnetic_forces
     if magnetic is not None and np.nanmax(np.abs(magnetic)) > 0 and not frame.moments.any():
         raise FrameError(
-            "there are magnetic forces, but every moment is zero; name the column or file that holds the moments",
+            "there are magnetic forces, but every moment is zero; name the column or file that holds the "
+            "moments",
             **frame.where(),
         )
 
@@ -115,24 +117,41 @@ def _check_distances(frame: Frame, shortest: float) -> None:
         i, j, distance = pair
         raise FrameError(
             f"atoms {i} ({atoms.symbols[i]}) and {j} ({atoms.symbols[j]}) are {distance:.4f} Å apart "
-            f"(limit {shortest:g}); are positions and cell in Å (not fractions or nm), is an atom listed twice?",
+            f"(limit {shortest:g}); are positions and cell in Å (not fractions or nm), is an atom listed "
+            "twice?",
             **frame.where(),
         )
 
 
 def _closest_pair(frame: Frame, shortest: float) -> tuple[int, int, float] | None:
-    """The closest pair of atoms below a distance."""
-    from vesin import NeighborList
+    """The closest pair of atoms below a distance, periodic images included.
+
+    A search tree over the atoms of the cell and the images just outside; vesin would import torch.
+    """
+    from scipy.spatial import cKDTree
 
     atoms = frame.atoms
-    box = atoms.cell.array
-    if not atoms.pbc.all():
-        box = complete_cell(np.where(atoms.pbc[:, None], box, 0.0))
-    search = NeighborList(cutoff=max(shortest, 1.0), full_list=False)  # few cells: faster than a tiny cutoff
-    i, j, d = search.compute(
-        points=np.ascontiguousarray(atoms.positions), box=np.ascontiguousarray(box), periodic=atoms.pbc, quantities="ijd"
-    )
-    if len(d) == 0 or d.min() >= shortest:
+    pbc = np.asarray(atoms.pbc)
+    box = complete_cell(np.where(pbc[:, None], atoms.cell.array, 0.0))
+    inverse = np.linalg.inv(box)
+    margin = np.where(
+        pbc, shortest * np.linalg.norm(inverse, axis=0), 0.0
+    )  # in fractions of the plane spacing
+    fractions = atoms.positions @ inverse
+    fractions -= np.where(pbc, np.floor(fractions), 0.0)
+    points, owners = [fractions], [np.arange(len(atoms))]
+    for image in itertools.product(*((-1, 0, 1) if periodic else (0,) for periodic in pbc)):
+        if any(image):
+            moved = fractions + image
+            outside = ((moved >= -margin) & (moved <= 1 + margin) | ~pbc).all(axis=1)
+            points.append(moved[outside])
+            owners.append(np.flatnonzero(outside))
+    owner = np.concatenate(owners)
+    positions = np.concatenate(points) @ box
+    pairs = cKDTree(positions).query_pairs(shortest, output_type="ndarray")
+    if len(pairs) == 0:
         return None
-    k = int(np.argmin(d))
-    return int(min(i[k], j[k])), int(max(i[k], j[k])), float(d[k])
+    distances = np.linalg.norm(positions[pairs[:, 0]] - positions[pairs[:, 1]], axis=1)
+    k = int(np.argmin(distances))
+    i, j = sorted(int(owner[p]) for p in pairs[k])
+    return i, j, float(distances[k])

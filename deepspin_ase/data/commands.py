@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from deepspin_ase.data.frames import Frame
 
 _FORMATS = "extxyz, deepmd-npy, deepmd-tf, abacus, vasp-deltaspin"
-_KEYS_HELP = "Option of the format as name=value, e.g. energy_key=dft_energy or species=Ni,O. May be repeated."
+_KEYS_HELP = (
+    "Option of the format as name=value, e.g. energy_key=dft_energy or species=Ni,O. May be repeated."
+)
 _SPIN_HELP = "deepmd-tf only: species:virtual_len:spin_norm in Å and µB, e.g. Ni:0.4:1.2737. May be repeated."
 
 
@@ -22,7 +24,8 @@ def convert(
     inputs: Annotated[list[Path], typer.Argument(help="Files or directories to read.", metavar="INPUT...")],
     output: Annotated[Path, typer.Argument(help="File (.extxyz) or directory to write.", metavar="OUTPUT")],
     from_format: Annotated[
-        str | None, typer.Option("--from", help=f"Format of the inputs: {_FORMATS}. Default: from the content.")
+        str | None,
+        typer.Option("--from", help=f"Format of the inputs: {_FORMATS}. Default: from the content."),
     ] = None,
     to_format: Annotated[
         str | None, typer.Option("--to", help="Format to write. Default: extxyz for .extxyz and .xyz.")
@@ -66,14 +69,17 @@ def inspect(
     picture: Annotated[
         Path | None, typer.Option("--picture", "-p", help="Write histograms to this file (.png, .pdf, .svg).")
     ] = None,
-    json: Annotated[Path | None, typer.Option("--json", help="Write the report to this file as JSON.")] = None,
+    json: Annotated[
+        Path | None, typer.Option("--json", help="Write the report to this file as JSON.")
+    ] = None,
     from_format: Annotated[
-        str | None, typer.Option("--from", help=f"Format of the inputs: {_FORMATS}. Default: from the content.")
+        str | None,
+        typer.Option("--from", help=f"Format of the inputs: {_FORMATS}. Default: from the content."),
     ] = None,
     read_option: Annotated[list[str] | None, typer.Option("--read-option", "-r", help=_KEYS_HELP)] = None,
     spin: Annotated[list[str] | None, typer.Option("--spin", help=_SPIN_HELP)] = None,
 ) -> None:
-    """Check and summarise labelled frames: ranges, duplicates, magnetic forces, and whether they match the energies."""
+    """Check and summarise labelled frames: ranges, duplicates, and whether magnetic forces match energies."""
     from deepspin_ase.data.inspect import inspect_frames
     from deepspin_ase.errors import InputError
 
@@ -132,7 +138,9 @@ def parse_spin(words: Iterable[str]) -> dict[str, tuple[float, float]]:
         try:
             symbol, length, norm = parts[0], float(parts[1]), float(parts[2])
         except (IndexError, ValueError):
-            raise InputError(f"{word!r} is not of the form species:virtual_len:spin_norm, e.g. Ni:0.4:1.2737") from None
+            raise InputError(
+                f"{word!r} is not of the form species:virtual_len:spin_norm, e.g. Ni:0.4:1.2737"
+            ) from None
         pairs[symbol] = (length, norm)
     return pairs
 

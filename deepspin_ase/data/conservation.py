@@ -1,12 +1,14 @@
 """Do magnetic-force labels agree with the energies next to them?
 
-For two frames a and b that are close, the energy difference is the work of the labels along the way, by the trapezoid
-rule up to third order in their distance:
+For two frames a and b that are close, the energy difference is the work of the labels along the way, by the
+trapezoid rule up to third order in their distance:
 
-  E_a - E_b ≈ c_R · [-½ Σ (F_a + F_b)·ΔR]  +  c_m · [-½ Σ (τ_a + τ_b)·Δω - ½ Σ (F∥_a + F∥_b) Δ|m|],   c_R = c_m = 1,
+  E_a - E_b ≈ c_R · [-½ Σ (F_a + F_b)·ΔR]  +  c_m · [-½ Σ (τ_a + τ_b)·Δω - ½ Σ (F∥_a + F∥_b) Δ|m|],   c_R =
+  c_m = 1,
 
-with Δω the rotation vector that turns one direction into the other. A least-squares fit over many pairs gives c_m. It is
-above 1 if the labels are smaller than the gradient of the energy, as in public constrained-DFT sets (1.1 to 1.3).
+with Δω the rotation vector that turns one direction into the other. A least-squares fit over many pairs
+gives c_m. It is above 1 if the labels are smaller than the gradient of the energy, as in public
+constrained-DFT sets (1.1 to 1.3).
 
 ==========  =====================================================
 symbol      variable
@@ -46,8 +48,8 @@ class ConservationEstimate:
     ----------
     slope, error
         c_m and its standard error (bootstrap over frames); None if it cannot be estimated.
-    force_slope
-        c_R of the same fit; None if unknown.
+    force_slope, force_error
+        c_R of the same fit and its standard error; None if there is no estimate.
     pairs
         Number of pairs in the fit.
     reason
@@ -57,6 +59,7 @@ class ConservationEstimate:
     slope: float | None = None
     error: float | None = None
     force_slope: float | None = None
+    force_error: float | None = None
     pairs: int = 0
     reason: str = ""
 
@@ -70,8 +73,10 @@ class ConservationEstimate:
         if self.slope is None or self.error is None:
             return f"cannot be estimated: {self.reason}"
         return (
-            f"energies change by {self.slope:.3f} ± {self.error:.3f} times the work of the magnetic-force labels "
-            f"({self.pairs} pairs of near frames), so the labels are {100 / self.slope:.0f} % of the energy gradient"
+            f"energies change by {self.slope:.3f} ± {self.error:.3f} times the work of the magnetic-force "
+            "labels "
+            f"({self.pairs} pairs of near frames), so the labels are {100 / self.slope:.0f} % of the "
+            "energy gradient"
         )
 
 
@@ -92,7 +97,8 @@ def estimate_conservation(
     Returns
     -------
     ConservationEstimate
-        Without a number if the pairs are too few, too far apart, or dominated by something else; the reason is given.
+        Without a number if the pairs are too few, too far apart, or dominated by something else; the reason
+        is given.
     """
     rng = np.random.default_rng(seed)
     tables, offset = [], 0
@@ -106,7 +112,8 @@ def estimate_conservation(
         offset += len(group)
     if not tables:
         return ConservationEstimate(
-            reason="fewer than three frames share composition and cell and have energy, forces and magnetic forces"
+            reason="fewer than three frames share composition and cell and have all of energy, forces, "
+            "magnetic forces"
         )
     table = np.concatenate(tables)
     table = table[(np.abs(table[:, 1]) + np.abs(table[:, 2])) > 1e-9]  # the same state twice says nothing
@@ -119,8 +126,9 @@ def estimate_conservation(
 
 
 def net_torque_ratio(frame: Frame) -> float | None:
-    """|Σ m x F^m| / Σ |m x F^m|: 0 if the energy does not change when all moments turn together, without spin-orbit
-    coupling. None without labels, and where torques are noise (below 0.1 % of Σ |m||F^m|), as in collinear states.
+    """|Σ m x F^m| / Σ |m x F^m|: 0 if the energy does not change when all moments turn together, without
+    spin-orbit coupling. None without labels, and where torques are noise (below 0.1 % of Σ |m||F^m|), as in
+    collinear states.
     """
     if frame.labels.magnetic_forces is None:
         return None
@@ -172,18 +180,22 @@ def _pair_table(group: Sequence[Frame]) -> Array:
         magnetic_work, angle, change = _magnetic_work(own, field, moments[:i], magnetic[:i])
         distance = np.sqrt((shift**2).sum(axis=2).mean(axis=1))
         first, second = np.full(i, i, dtype=float), np.arange(i, dtype=float)
-        rows.append(np.stack([energies[i] - energies[:i], work, magnetic_work, distance, angle, change, first, second]))
+        rows.append(
+            np.stack(
+                [energies[i] - energies[:i], work, magnetic_work, distance, angle, change, first, second]
+            )
+        )
     return np.concatenate(rows, axis=1).T
 
 
 def _alignment(moments: Array, others: Array) -> Array:
-    """Rotations (k, 3, 3), improper ones included (time reversal), that bring moments (n, 3) closest to others."""
+    """Rotations (k, 3, 3), improper ones too (time reversal), that bring moments (n, 3) closest to others."""
     u, _, vt = np.linalg.svd(np.einsum("na,knb->kab", moments, others))
     return np.asarray(u @ vt)
 
 
 def _magnetic_work(a: Array, field_a: Array, b: Array, field_b: Array) -> tuple[Array, Array, Array]:
-    """Work of magnetic forces from b to a along turning directions and changing lengths; rms angle; rms Δ|m|."""
+    """Work of magnetic forces from b to a (turning, then stretching); rms angle; rms Δ|m|."""
     length_a, length_b = np.linalg.norm(a, axis=2), np.linalg.norm(b, axis=2)
     valid = (length_a > _SMALLEST_MOMENT) & (length_b > _SMALLEST_MOMENT)
     unit_a = a / np.maximum(length_a, _SMALLEST_MOMENT)[..., None]
@@ -207,23 +219,26 @@ def _judge(near: Array, nearer: Array, n: int, rng: np.random.Generator) -> Cons
     first, second = nearer[:, 6].astype(int), nearer[:, 7].astype(int)
     for _ in range(200):
         weight = np.bincount(rng.integers(0, n, n), minlength=n)
-        draws.append(_fit(nearer, np.sqrt(weight[first] * weight[second]))[1])
-    error = float(np.std(draws))
+        draws.append(_fit(nearer, np.sqrt(weight[first] * weight[second]))[:2])
+    force_error, error = (float(e) for e in np.std(draws, axis=0))
     signal = abs(slope) * float(np.sqrt((nearer[:, 2] ** 2).mean()))
     wide = _fit(near, np.ones(len(near)))[1]
     reason = ""
     if signal < 2 * residual:
         reason = (
-            f"between near frames the magnetic work explains {1e3 * signal:.2g} meV of the energy differences, other "
+            f"between near frames the magnetic work explains {1e3 * signal:.2g} meV of the energy "
+            "differences, other "
             f"terms leave {1e3 * residual:.2g} meV unexplained (frames differ too much in their positions)"
         )
     elif slope <= 0 or error > 0.1 * slope:
         reason = f"the fit scatters: {slope:.2f} ± {error:.2f}"
     elif abs(wide - slope) > max(3 * error, 0.1 * slope):
-        reason = f"the fit depends on the range of pairs: {slope:.2f} for the nearest, {wide:.2f} for more of them"
+        reason = (
+            f"the fit depends on the range of pairs: {slope:.2f} for the nearest, {wide:.2f} for more of them"
+        )
     if reason:
         return ConservationEstimate(pairs=len(nearer), reason=reason)
-    return ConservationEstimate(slope, error, force_slope, len(nearer))
+    return ConservationEstimate(slope, error, force_slope, force_error, len(nearer))
 
 
 def _fit(table: Array, weight: Array) -> tuple[float, float, float]:

@@ -58,14 +58,15 @@ def frames_to_graphs(
     dataset
         Number of the data set, for example to choose its weight or scale in a loss.
     magnetic
-        Species that have magnetic-force labels; default :func:`magnetic_species`. On all other atoms, and on atoms
-        without any moment, the label counts as missing.
+        Species that have magnetic-force labels; default :func:`magnetic_species`. On all other atoms, and on
+        atoms without any moment, the label counts as missing.
 
     Returns
     -------
     list of Data
-        What :func:`deepspin_ase.graph.build_graph` gives, plus float64 ``energy`` (1,), ``forces`` (n, 3), ``stress``
-        (1, 6), ``magnetic_forces`` (n, 3), with NaN for missing labels, and ``dataset`` (1,), int64.
+        What :func:`deepspin_ase.graph.build_graph` gives, plus float64 ``energy`` (1,), ``forces`` (n, 3),
+        ``stress`` (1, 6), ``magnetic_forces`` (n, 3), with NaN for missing labels, and ``dataset`` (1,),
+        int64.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What the two DeePMD-kit layouts share: system directories, type files, and checked ``set.*/*.npy`` arrays."""
+"""What the two DeePMD-kit layouts share: system directories, type files, checked ``set.*/*.npy`` arrays."""
 
 from __future__ import annotations
 
@@ -28,7 +28,11 @@ def find_sets(system: Path) -> list[Path]:
     """The ``set.*`` directories of a system, sorted; at least one."""
     sets = sorted(d for d in system.glob("set.*") if d.is_dir())
     if not sets:
-        raw = " (raw text files are not read; make sets with `raw_to_set.sh`)" if (system / "coord.raw").is_file() else ""
+        raw = (
+            " (raw text files are not read; make sets with `raw_to_set.sh`)"
+            if (system / "coord.raw").is_file()
+            else ""
+        )
         raise FrameError(f"no set.* directory next to type.raw{raw}", source=system)
     return sets
 
@@ -58,11 +62,13 @@ def check_elements(names: Sequence[str], system: Path) -> None:
     """Type names must be chemical symbols."""
     wrong = [name for name in names if name not in atomic_numbers]
     if wrong:
-        raise FrameError(f"types {wrong} are no chemical symbols; give species=, one symbol per type", source=system)
+        raise FrameError(
+            f"types {wrong} are no chemical symbols; give species=, one symbol per type", source=system
+        )
 
 
 def looks_like_pseudo_atoms(system: Path) -> bool:
-    """Whether a system has the TensorFlow layout: no spin.npy, and types beyond the named ones (or no names)."""
+    """Whether a system has the TensorFlow layout: no spin.npy, and types beyond the named ones."""
     sets = sorted(system.glob("set.*"))
     if not sets or any((s / "spin.npy").is_file() for s in sets):
         return False
@@ -108,7 +114,8 @@ def load_array(
     count = len(array) if array.ndim else 0
     if count == 0 or array.size != count * width:
         raise FrameError(
-            f"has shape {array.shape}; expected (frames, {width}), which is what type.raw implies", source=file
+            f"has shape {array.shape}; expected (frames, {width}), which is what type.raw implies",
+            source=file,
         )
     if frames is not None and count != frames:
         raise FrameError(f"has {count} frames, but coord.npy has {frames}", source=file)
@@ -125,7 +132,9 @@ def prepare_directory(path: Path, *, overwrite: bool) -> None:
     """
     old = find_systems(path) if path.is_dir() else []
     if old and not overwrite:
-        raise InputError(f"{path} already holds {len(old)} deepmd system(s), e.g. {old[0]}; give overwrite=True")
+        raise InputError(
+            f"{path} already holds {len(old)} deepmd system(s), e.g. {old[0]}; give overwrite=True"
+        )
     for system in old:
         for entry in system.iterdir():
             if entry.is_dir() and re.fullmatch(r"set\.\d+", entry.name):

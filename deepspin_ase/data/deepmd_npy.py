@@ -1,12 +1,14 @@
 """DeePMD-kit's npy layout for spins: ``coord box energy force virial`` plus ``spin`` (µB) and ``force_mag``.
 
-``force_mag`` is F^m = -∂E/∂m in eV/µB (DeePMD-kit's documentation says eV/Å, which is wrong); ``virial`` = -V·stress.
+``force_mag`` is F^m = -∂E/∂m in eV/µB (DeePMD-kit's documentation says eV/Å, which is wrong); ``virial`` =
+-V·stress.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -52,7 +54,9 @@ def _read_system(system: Path, species: Sequence[str] | None) -> list[Frame]:
     types = read_types(system)
     names = read_type_map(system, species)
     if names is None:
-        raise FrameError("there is no type_map.raw; give species=, one chemical symbol per type index", source=system)
+        raise FrameError(
+            "there is no type_map.raw; give species=, one chemical symbol per type index", source=system
+        )
     check_elements(names, system)
     periodic = not (system / "nopbc").is_file()
     frames: list[Frame] = []
@@ -79,12 +83,13 @@ def _read_set(
         raise FrameError("force_mag.npy without spin.npy", source=directory)
     frames = []
     for k in range(count):
-        where = {"source": directory, "frame": k}
+        where: dict[str, Any] = {"source": directory, "frame": k}
         kinds = types if mixed is None else np.rint(mixed[k]).astype(np.int64)
         real = kinds >= 0  # mixed-type sets may be padded with atoms of type -1
         if kinds[real].max(initial=0) >= len(names):
             raise FrameError(
-                f"type {kinds.max()} has no name: the types are {list(names)}. Extra types are how the TensorFlow "
+                f"type {kinds.max()} has no name: the types are {list(names)}. Extra types are how the "
+                "TensorFlow "
                 "layout marks pseudo atoms: try format='deepmd-tf'",
                 **where,
             )
@@ -119,7 +124,8 @@ def write(
     Parameters
     ----------
     path
-        Directory: the system itself, or the one above ``system.000``, ``system.001``, ... if several are needed.
+        Directory: the system itself, or the one above ``system.000``, ``system.001``, ... if several are
+        needed.
     frames
         Frames. Magnetic forces that are missing (NaN) on atoms without moment are written as 0.
     type_map
@@ -134,7 +140,11 @@ def write(
     FrameError
         Partial periodicity, or a magnetic force missing on an atom that has a moment.
     """
-    names = list(type_map) if type_map is not None else list(dict.fromkeys(s for f in frames for s in f.atoms.symbols))
+    names = (
+        list(type_map)
+        if type_map is not None
+        else list(dict.fromkeys(s for f in frames for s in f.atoms.symbols))
+    )
     groups: dict[tuple, list[Frame]] = {}
     for frame in frames:
         lost = sorted(set(frame.atoms.symbols) - set(names))
@@ -184,7 +194,8 @@ def complete_magnetic_forces(frame: Frame) -> NDArray[np.float64]:
     bad = missing & (np.linalg.norm(frame.moments, axis=1) > 0)
     if bad.any():
         raise FrameError(
-            f"atom {int(np.argmax(bad))} has a moment but no magnetic force; this format cannot mark a label as missing",
+            f"atom {int(np.argmax(bad))} has a moment but no magnetic force; this format cannot mark a "
+            "label as missing",
             **frame.where(),
         )
     values[missing] = 0.0

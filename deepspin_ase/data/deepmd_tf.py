@@ -1,8 +1,8 @@
 """DeePMD-kit's TensorFlow layout: spins as pseudo atoms, R_p = R + (virtual_len / spin_norm) m.
 
-Rows: N real atoms, then one pseudo atom for every atom of a magnetic species, in the same order. ``type.raw`` gives the
-pseudo atoms types of their own: (number of real types) + (rank of the species among the magnetic ones). Their force
-rows are magnetic forces in eV/µB already; nothing is scaled.
+Rows: N real atoms, then one pseudo atom for every atom of a magnetic species, in the same order.
+``type.raw`` gives the pseudo atoms types of their own: (number of real types) + (rank of the species among
+the magnetic ones). Their force rows are magnetic forces in eV/µB already; nothing is scaled.
 
 ==============  =====================================================
 symbol          variable
@@ -49,8 +49,8 @@ def read(path: Path, *, spin: Spin, species: Sequence[str] | None = None) -> lis
     path
         Directory with ``type.raw``, or above such directories.
     spin
-        ``{"Ni": (virtual_len, spin_norm)}`` in Å and µB, as in the ``spin`` section of the deepmd input, for every
-        magnetic species.
+        ``{"Ni": (virtual_len, spin_norm)}`` in Å and µB, as in the ``spin`` section of the deepmd input, for
+        every magnetic species.
     species
         Chemical symbols of the real types; default ``type_map.raw``.
 
@@ -69,7 +69,9 @@ def _read_system(system: Path, spin: Spin, species: Sequence[str] | None) -> lis
     types = read_types(system)
     names = read_type_map(system, species)
     if names is None:
-        raise FrameError("there is no type_map.raw; give species=, the chemical symbols of the real types", source=system)
+        raise FrameError(
+            "there is no type_map.raw; give species=, the chemical symbols of the real types", source=system
+        )
     _check_spin(spin, names, system)
     real_names = names[: len(names) - len(spin)] if _names_pseudo_types(names, spin) else names
     check_elements(real_names, system)
@@ -127,7 +129,9 @@ def _check_spin(spin: Spin, names: Sequence[str], source: Path | None) -> None:
         if symbol not in names:
             raise FrameError(f"spin names {symbol!r}, but the types are {list(names)}", source=source)
         if len(pair) != 2 or min(pair) <= 0:
-            raise InputError(f"spin[{symbol!r}] must be (virtual_len in Å, spin_norm in µB), both > 0; got {pair}")
+            raise InputError(
+                f"spin[{symbol!r}] must be (virtual_len in Å, spin_norm in µB), both > 0; got {pair}"
+            )
 
 
 def _match(
@@ -140,7 +144,8 @@ def _match(
     magnetic = [name for name in names if name in spin]
     if len(pseudo) and pseudo.max() >= len(names) + len(magnetic):
         raise FrameError(
-            f"type {pseudo.max()} is neither one of {list(names)} nor a pseudo type of {magnetic}", source=system / "type.raw"
+            f"type {pseudo.max()} is neither one of {list(names)} nor a pseudo type of {magnetic}",
+            source=system / "type.raw",
         )
     owner = np.empty(len(pseudo), dtype=np.int64)
     scale = np.empty(len(pseudo))
@@ -149,7 +154,8 @@ def _match(
         atoms = np.flatnonzero(real == list(names).index(name))
         if len(rows) != len(atoms):
             raise FrameError(
-                f"{len(atoms)} {name} atoms, but {len(rows)} pseudo atoms of type {len(names) + rank}; the type of a "
+                f"{len(atoms)} {name} atoms, but {len(rows)} pseudo atoms of type {len(names) + rank}; "
+                "the type of a "
                 "pseudo atom is the number of real types + rank among the magnetic species",
                 source=system / "type.raw",
             )
@@ -189,7 +195,11 @@ def write(
     FrameError
         A moment on a species that is not in ``spin``, or only one of the two kinds of forces.
     """
-    names = list(species) if species is not None else list(dict.fromkeys(s for f in frames for s in f.atoms.symbols))
+    names = (
+        list(species)
+        if species is not None
+        else list(dict.fromkeys(s for f in frames for s in f.atoms.symbols))
+    )
     _check_spin(spin, names, None)
     groups: dict[tuple, list[tuple[Frame, NDArray[np.int64]]]] = {}
     for frame in frames:
@@ -199,7 +209,7 @@ def write(
         groups.setdefault(key, []).append((frame, order))
     magnetic = [name for name in names if name in spin]
     prepare_directory(path, overwrite=overwrite)
-    for number, ((symbols, periodic, available), members) in enumerate(groups.items()):
+    for number, ((symbols, periodic, _), members) in enumerate(groups.items()):
         system = path if len(groups) == 1 else path / f"system.{number:03d}"
         carriers = np.concatenate([np.flatnonzero(np.array(symbols) == m) for m in magnetic]).astype(np.int64)
         length = np.array([spin[symbols[i]][0] / spin[symbols[i]][1] for i in carriers])[:, None]
@@ -216,8 +226,12 @@ def write(
                 rows = [labels.forces[order], complete_magnetic_forces(frame)[order][carriers]]
                 arrays.setdefault("force", []).append(np.concatenate(rows).ravel())
             if labels.stress is not None:
-                arrays.setdefault("virial", []).append(stress_to_virial(labels.stress, frame.atoms.cell.volume).ravel())
-        types = [names.index(s) for s in symbols] + [len(names) + magnetic.index(symbols[i]) for i in carriers]
+                arrays.setdefault("virial", []).append(
+                    stress_to_virial(labels.stress, frame.atoms.cell.volume).ravel()
+                )
+        types = [names.index(s) for s in symbols] + [
+            len(names) + magnetic.index(symbols[i]) for i in carriers
+        ]
         stacked = {name: np.array(rows) for name, rows in arrays.items()}
         write_system(system, types, names, stacked, periodic=periodic, set_size=set_size)
 
@@ -231,11 +245,13 @@ def _check_frame(frame: Frame, names: Sequence[str], spin: Spin) -> NDArray[np.i
     silent = sorted({s for s, m in zip(symbols, frame.moments, strict=True) if m.any() and s not in spin})
     if silent:
         raise FrameError(
-            f"{silent} carry moments but are not in spin, which has {sorted(spin)}; their moments would be lost",
+            f"{silent} carry moments but are not in spin, which has {sorted(spin)}; their moments would "
+            "be lost",
             **frame.where(),
         )
     if (frame.labels.forces is None) != (frame.labels.magnetic_forces is None):
         raise FrameError(
-            "forces and magnetic forces share one file in this layout: a frame needs both or neither", **frame.where()
+            "forces and magnetic forces share one file in this layout: a frame needs both or neither",
+            **frame.where(),
         )
     return np.argsort([names.index(s) for s in symbols], kind="stable")

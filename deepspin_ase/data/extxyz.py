@@ -1,7 +1,8 @@
 """Extended XYZ: one text file, parsed and headed by ASE, checked line by line here.
 
-Default columns: ``initial_magmoms`` (µB), ``REF_forces`` (eV/Å), ``REF_magnetic_forces`` (eV/µB); default entries of
-the comment line: ``REF_energy`` (eV), ``REF_stress`` (eV/Å³). Other habits are recognised or can be named.
+Default columns: ``initial_magmoms`` (µB), ``REF_forces`` (eV/Å), ``REF_magnetic_forces`` (eV/µB); default
+entries of the comment line: ``REF_energy`` (eV), ``REF_stress`` (eV/Å³). Other habits are recognised or can
+be named.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ def read(
     path
         File.
     moments_key, energy_key, forces_key, stress_key, virial_key, magnetic_forces_key
-        Names of columns or comment entries, if not one of :data:`ALIASES`. A name given must occur in the file.
+        Names of columns or comment entries, if not one of :data:`ALIASES`. A name given must occur in the
+        file.
 
     Raises
     ------
@@ -84,9 +86,13 @@ def read(
             raise FrameError(problem.message, source=path, frame=index, line=line) from None
     lost = sorted(set(chosen) - found)
     if lost and frames:
-        listed = ", ".join(sorted(named_values(parse_block(path, 0, 1, next(iterate_blocks(path))[2])))) or "nothing"
+        listed = (
+            ", ".join(sorted(named_values(parse_block(path, 0, 1, next(iterate_blocks(path))[2]))))
+            or "nothing"
+        )
         raise FrameError(
-            f"no frame has {', '.join(f'{chosen[n]!r} (for {n})' for n in lost)}; the first one has: {listed}",
+            f"no frame has {', '.join(f'{chosen[n]!r} (for {n})' for n in lost)}; the first one has: "
+            f"{listed}",
             source=path,
         )
     return frames
@@ -163,12 +169,13 @@ def iterate_blocks(path: Path) -> Iterator[tuple[int, int, list[str]]]:
         if not lines[start].strip():
             start += 1
             continue
-        where = {"source": path, "frame": index, "line": start + 1}
+        where: dict[str, Any] = {"source": path, "frame": index, "line": start + 1}
         try:
             n = int(lines[start])
         except ValueError:
             raise FrameError(
-                f"expected a number of atoms, found {lines[start][:60]!r}; does the count of the frame before fit?",
+                f"expected a number of atoms, found {lines[start][:60]!r}; does the count of the frame "
+                "before fit?",
                 **where,
             ) from None
         if n < 1:
@@ -189,12 +196,16 @@ def _check_rows(path: Path, index: int, start: int, block: list[str]) -> None:
         properties = str(key_val_str_to_dict(block[1]).get("Properties", "species:S:1:pos:R:3")).split(":")
         width = sum(int(count) for count in properties[2::3])
     except ValueError as problem:
-        raise FrameError(f"the comment line cannot be read: {problem}", source=path, frame=index, line=start + 2) from None
+        raise FrameError(
+            f"the comment line cannot be read: {problem}", source=path, frame=index, line=start + 2
+        ) from None
     for offset, row in enumerate(block[2:], start=3):
         if len(row.split()) != width:
             raise FrameError(
                 f"{len(row.split())} columns, but Properties announces {width}",
-                **{"source": path, "frame": index, "line": start + offset},
+                source=path,
+                frame=index,
+                line=start + offset,
             )
 
 
@@ -205,7 +216,9 @@ def parse_block(path: Path, index: int, line: int, block: list[str]) -> Atoms:
     except (ValueError, KeyError, OSError, TypeError, AttributeError) as problem:
         raise FrameError(
             f"cannot be read: {type(problem).__name__}: {problem}",
-            **{"source": path, "frame": index, "line": _bad_line(block, line)},
+            source=path,
+            frame=index,
+            line=_bad_line(block, line),
         ) from None
 
 

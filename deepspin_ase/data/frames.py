@@ -1,6 +1,7 @@
 """A labelled frame: a structure with its moments, and what first-principles theory says about it.
 
-All units as in ``docs/conventions.md``: eV, Å, µB; magnetic forces F^m = -∂E/∂m in eV/µB; stress tension positive.
+All units as in ``docs/conventions.md``: eV, Å, µB; magnetic forces F^m = -∂E/∂m in eV/µB; stress tension
+positive.
 """
 
 from __future__ import annotations
@@ -141,7 +142,11 @@ class Frame:
             moments = get_moments(atoms)
         except ValueError as problem:
             raise FrameError(str(problem), **where) from None
-        for name, values in (("positions", atoms.positions), ("the cell", atoms.cell.array), ("moments", moments)):
+        for name, values in (
+            ("positions", atoms.positions),
+            ("the cell", atoms.cell.array),
+            ("moments", moments),
+        ):
             if not np.isfinite(values).all():
                 row = int(np.argmin(np.isfinite(values).all(axis=1)))
                 raise FrameError(f"{name}: row {row} is not finite: {values[row]}", **where)
@@ -149,7 +154,9 @@ class Frame:
         for name in (FORCES, MAGNETIC_FORCES):
             label = getattr(self.labels, name)
             if label is not None and len(label) != len(atoms):
-                raise FrameError(f"{name} for {len(label)} atoms, but the structure has {len(atoms)}", **where)
+                raise FrameError(
+                    f"{name} for {len(label)} atoms, but the structure has {len(atoms)}", **where
+                )
         object.__setattr__(self, "atoms", atoms)
         object.__setattr__(self, "info", dict(self.info))
 
@@ -162,8 +169,8 @@ class Frame:
         Parameters
         ----------
         atoms
-            Structure with a calculator. It is asked for every label it implements; for stress only with a periodic
-            cell in three directions.
+            Structure with a calculator. It is asked for every label it implements; for stress only with a
+            periodic cell in three directions.
         source, index, info
             As for :class:`Frame`.
 
@@ -197,7 +204,7 @@ class Frame:
         return None if self.labels.energy is None else self.labels.energy / len(self)
 
     def to_atoms(self) -> Atoms:
-        """A copy of the structure, with the labels in a calculator that returns them (magnetic forces too)."""
+        """A copy of the structure, with a calculator that returns the labels (magnetic forces too)."""
         from deepspin_ase.data.results import StoredResults
 
         atoms = self.atoms.copy()

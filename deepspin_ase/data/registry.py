@@ -1,4 +1,4 @@
-"""The formats of labelled frames, and the two functions that users call: ``read_frames`` and ``write_frames``."""
+"""The formats of labelled frames, and what users call: ``read_frames`` and ``write_frames``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _HEAD = 200_000  # characters of a file that are looked at when guessing its for
 
 @dataclass(frozen=True)
 class Format:
-    """A file format: the module that holds its ``read(path, **keys)`` and, if ``writes``, ``write(path, frames)``."""
+    """A file format, and the module with its ``read(path, **keys)`` and, if ``writes``, its ``write``."""
 
     name: str
     module: str
@@ -31,22 +31,34 @@ class Format:
 
     def load(self, direction: str) -> Callable[..., Any]:
         """Import the module and return its ``read`` or ``write``."""
-        return getattr(import_module(self.module), direction)  # type: ignore[no-any-return]
+        return getattr(import_module(self.module), direction)
 
 
 FORMATS: Final[dict[str, Format]] = {
     f.name: f
     for f in (
         Format("extxyz", "deepspin_ase.data.extxyz", "extended XYZ, one text file"),
-        Format("deepmd-npy", "deepspin_ase.data.deepmd_npy", "DeePMD-kit npy with spin.npy and force_mag.npy"),
+        Format(
+            "deepmd-npy", "deepspin_ase.data.deepmd_npy", "DeePMD-kit npy with spin.npy and force_mag.npy"
+        ),
         Format(
             "deepmd-tf",
             "deepspin_ase.data.deepmd_tf",
             "DeePMD-kit TensorFlow layout with pseudo atoms for spins",
             hint='spin={"Ni": (virtual_len in Å, spin_norm in µB)}, on the command line --spin Ni:0.4:1.2737',
         ),
-        Format("abacus", "deepspin_ase.data.abacus", "ABACUS running_scf/relax/md.log with DeltaSpin", writes=False),
-        Format("vasp-deltaspin", "deepspin_ase.data.vasp_deltaspin", "VASP + DeltaSpin run directory", writes=False),
+        Format(
+            "abacus",
+            "deepspin_ase.data.abacus",
+            "ABACUS running_scf/relax/md.log with DeltaSpin",
+            writes=False,
+        ),
+        Format(
+            "vasp-deltaspin",
+            "deepspin_ase.data.vasp_deltaspin",
+            "VASP + DeltaSpin run directory",
+            writes=False,
+        ),
     )
 }
 
@@ -75,7 +87,8 @@ def read_frames(
     Raises
     ------
     FrameError
-        A truncated, inconsistent or implausible file; names the file, the frame and, where there is one, the line.
+        A truncated, inconsistent or implausible file; names the file, the frame and, where there is one, the
+        line.
     InputError
         Unknown format or option.
     FileNotFoundError
@@ -121,7 +134,9 @@ def write_frames(path: str | Path, frames: Sequence[Frame], format: str | None =
         raise InputError(f"there are no frames to write to {path}")
     if format is None:
         if path.suffix.lower() not in (".xyz", ".extxyz"):
-            raise InputError(f"the name {path.name!r} does not say the format; give format= (--to), one of: {_names(True)}")
+            raise InputError(
+                f"the name {path.name!r} does not say the format; give format= (--to), one of: {_names(True)}"
+            )
         format = "extxyz"
     entry = _entry(format)
     if not entry.writes:
@@ -146,7 +161,9 @@ def guess_format(path: str | Path) -> str:
         raise FileNotFoundError(2, "No such file or directory", str(path))
     name = _guess_directory(path) if path.is_dir() else _guess_file(path)
     if name is None:
-        raise FrameError(f"the format is not recognised; give format= (--from), one of: {_names(False)}", source=path)
+        raise FrameError(
+            f"the format is not recognised; give format= (--from), one of: {_names(False)}", source=path
+        )
     return name
 
 
@@ -195,8 +212,11 @@ def _check_options(function: Callable[..., Any], keys: dict[str, Any], entry: Fo
     unknown = sorted(set(keys) - set(known))
     if unknown:
         raise InputError(
-            f"{doing} {entry.name!r} has no option {', '.join(map(repr, unknown))}; it has: {', '.join(known) or 'none'}"
+            f"{doing} {entry.name!r} has no option {', '.join(map(repr, unknown))}; it has: "
+            f"{', '.join(known) or 'none'}"
         )
     missing = [n for n, p in known.items() if p.default is inspect.Parameter.empty and n not in keys]
     if missing:
-        raise InputError(f"{doing} {entry.name!r} needs the option {', '.join(map(repr, missing))}: {entry.hint}")
+        raise InputError(
+            f"{doing} {entry.name!r} needs the option {', '.join(map(repr, missing))}: {entry.hint}"
+        )

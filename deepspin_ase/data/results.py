@@ -1,7 +1,7 @@
 """Results of calculators on disk, with nothing lost: ASE's own writers drop ``magnetic_forces``.
 
-``write_results`` / ``read_results`` are a pair: extended XYZ (text) or ASE's ``.traj``. Other programs see ordinary files
-of the two kinds; the magnetic forces are a column (extxyz), or in ``atoms.info`` (traj).
+``write_results`` / ``read_results`` are a pair: extended XYZ (text) or ASE's ``.traj``. Other programs see
+ordinary files of the two kinds; the magnetic forces are a column (extxyz), or in ``atoms.info`` (traj).
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from deepspin_ase.quantities import (
     STRESS,
 )
 
-_PER_ATOM: Final = (ENERGIES, FORCES, MAGMOMS, MAGNETIC_FORCES, MAGNETIC_TORQUES)
-_STORED: Final = (ENERGY, FREE_ENERGY, ENERGIES, FORCES, STRESS, MAGMOMS, MAGNETIC_FORCES)
+_PER_ATOM: Final[tuple[str, ...]] = (ENERGIES, FORCES, MAGMOMS, MAGNETIC_FORCES, MAGNETIC_TORQUES)
+_STORED: Final[tuple[str, ...]] = (ENERGY, FREE_ENERGY, ENERGIES, FORCES, STRESS, MAGMOMS, MAGNETIC_FORCES)
 _TRAJ_EXTRA: Final = "magnetic_forces"
 _EXTXYZ_SUFFIXES: Final = (".xyz", ".extxyz")
 
@@ -48,8 +48,8 @@ class StoredResults(SinglePointCalculator, MagneticCalculator):
     atoms
         Structure that the results belong to. If it (or a moment) changes later, asking for a result raises.
     **results
-        Any of ``deepspin_ase.quantities.ALL_PROPERTIES``; None is skipped. Torques follow from the magnetic forces,
-        ``free_energy`` from ``energy``, ``magmoms`` from the structure.
+        Any of ``deepspin_ase.quantities.ALL_PROPERTIES``; None is skipped. Torques follow from the magnetic
+        forces, ``free_energy`` from ``energy``, ``magmoms`` from the structure.
 
     Raises
     ------
@@ -122,8 +122,9 @@ def read_results(path: str | Path) -> list[Atoms]:
     Returns
     -------
     list of Atoms
-        Where a file has results, ``atoms.calc`` returns all of them: ``atoms.calc.get_property("magnetic_forces",
-        atoms)``. Moments have the shape that they had, (n,) or (n, 3).
+        Where a file has results, ``atoms.calc`` returns all of them:
+        ``atoms.calc.get_property("magnetic_forces", atoms)``. Moments have the shape that they had, (n,) or
+        (n, 3).
 
     Raises
     ------
@@ -145,7 +146,8 @@ def read_results(path: str | Path) -> list[Atoms]:
 class ResultsWriter:
     """Observer for ASE dynamics and optimizers: writes a frame with all results whenever it is called.
 
-    Every frame is on disk when the call returns, so a run that is interrupted or killed leaves a readable file.
+    Every frame is on disk when the call returns, so a run that is interrupted or killed leaves a readable
+    file.
 
     Parameters
     ----------

@@ -1,7 +1,9 @@
-"""VASP + DeltaSpin: the summary at the end of the output, with POSCAR, and INCAR and OUTCAR where they are there.
+"""VASP + DeltaSpin: the summary at the end of the output, with POSCAR, and INCAR and OUTCAR where they are
+there.
 
-``Magnetic Force:`` is F^m = -∂E/∂m = minus the final Lagrange multiplier (compared where both are in the file);
-``Magnetization:`` are the moments reached; ``Energy:`` is VASP's energy(sigma→0). The cell is the one of POSCAR.
+``Magnetic Force:`` is F^m = -∂E/∂m = minus the final Lagrange multiplier (compared where both are in the
+file); ``Magnetization:`` are the moments reached; ``Energy:`` is VASP's energy(sigma→0). The cell is the one
+of POSCAR.
 """
 
 from __future__ import annotations
@@ -44,8 +46,8 @@ def read(
     poscar
         Structure file; default ``POSCAR`` beside the output.
     unconstrained_moments
-        Atoms that INCAR leaves unconstrained (``CONSTRL``) have a small induced moment and, since the energy is a
-        minimum with respect to it, no magnetic force: "keep" as printed, or set it to "zero".
+        Atoms that INCAR leaves unconstrained (``CONSTRL``) have a small induced moment and, since the energy
+        is a minimum with respect to it, no magnetic force: "keep" as printed, or set it to "zero".
 
     Raises
     ------
@@ -58,15 +60,21 @@ def read(
     blocks = parse_summaries(file)
     if not blocks:
         raise FrameError(
-            "no DeltaSpin summary ('Energy:', 'Magnetization:', 'Magnetic Force:', ...) in the output; is it truncated?",
+            "no DeltaSpin summary ('Energy:', 'Magnetization:', 'Magnetic Force:', ...) in the output; "
+            "is it truncated?",
             source=file,
         )
     structure = _read_structure(Path(poscar) if poscar is not None else file.parent / "POSCAR")
     incar = file.parent / "INCAR"
     tags = parse_incar(incar) if incar.is_file() else {}
-    if len(blocks) > 1 and tags.get("ISIF", ["2"])[0] not in ("0", "1", "2") and tags.get("NSW", ["0"])[0] != "0":
+    if (
+        len(blocks) > 1
+        and tags.get("ISIF", ["2"])[0] not in ("0", "1", "2")
+        and tags.get("NSW", ["0"])[0] != "0"
+    ):
         raise FrameError(
-            f"INCAR has ISIF = {tags['ISIF'][0]}: the cell changes, and the summaries do not say how", source=file
+            f"INCAR has ISIF = {tags['ISIF'][0]}: the cell changes, and the summaries do not say how",
+            source=file,
         )
     stresses = _stresses(file.parent / "OUTCAR", len(blocks))
     frames = []
@@ -74,13 +82,21 @@ def read(
         try:
             frame = _frame(block, structure, tags, unconstrained_moments, str(file), index, stresses)
         except FrameError as problem:
-            raise FrameError(problem.message, source=file, frame=index, line=problem.line or block.line) from None
+            raise FrameError(
+                problem.message, source=file, frame=index, line=problem.line or block.line
+            ) from None
         frames.append(frame)
     return frames
 
 
 def _frame(
-    block: Block, structure: Atoms, tags: dict[str, list[str]], unconstrained: str, source: str, index: int, stresses: Array | None
+    block: Block,
+    structure: Atoms,
+    tags: dict[str, list[str]],
+    unconstrained: str,
+    source: str,
+    index: int,
+    stresses: Array | None,
 ) -> Frame:
     n = len(structure)
     missing = [name for name in _REQUIRED if name not in block.values]
@@ -88,7 +104,8 @@ def _frame(
         raise FrameError(f"the summary lacks {', '.join(missing)}; it is truncated")
     if len(block.values["energy"]) != 1:
         raise FrameError(
-            f"{len(block.values['energy'])} energies in one summary: a relaxation or MD run, of which only the last "
+            f"{len(block.values['energy'])} energies in one summary: a relaxation or MD run, of which "
+            "only the last "
             "structure would be known; run single points",
             line=block.lines["energy"],
         )
@@ -113,14 +130,17 @@ def _frame(
     stress = None
     if "virial" in block.values:
         if block.values["virial"].size != 9:
-            raise FrameError(f"virial of {block.values['virial'].size} numbers, expected 9", line=block.lines["virial"])
+            raise FrameError(
+                f"virial of {block.values['virial'].size} numbers, expected 9", line=block.lines["virial"]
+            )
         stress = virial_to_stress(block.values["virial"], atoms.cell.volume)
     elif stresses is not None:
         stress = stresses[index]
     energy = float(block.values["energy"][0])
     if block.free_energy is not None and abs(block.free_energy - energy) > 1e-3 * n:
         logger.warning(
-            "%s: energy(sigma->0) %.6f and free energy %.6f eV differ by more than 1 meV per atom; forces belong to the latter",
+            "%s: energy(sigma->0) %.6f and free energy %.6f eV differ by more than 1 meV per atom; "
+            "forces belong to the latter",
             source,
             energy,
             block.free_energy,
@@ -128,7 +148,9 @@ def _frame(
     labels = Labels(
         energy=energy, forces=vectors.get("forces"), stress=stress, magnetic_forces=vectors["magnetic_forces"]
     )
-    info: dict[str, Any] = {"spin_orbit": tags["LSORBIT"][0].strip(".").upper().startswith("T")} if "LSORBIT" in tags else {}
+    info: dict[str, Any] = (
+        {"spin_orbit": tags["LSORBIT"][0].strip(".").upper().startswith("T")} if "LSORBIT" in tags else {}
+    )
     if "rms" in block.values and block.values["rms"].size == 1:
         info["constraint_rms"] = float(block.values["rms"][0])
     return Frame(atoms, labels, source=source, index=index, info=info)
@@ -138,7 +160,8 @@ def _vectors(block: Block, name: str, n: int) -> Array:
     values = block.values[name]
     if values.size != 3 * n:
         raise FrameError(
-            f"{values.size} numbers for {name.replace('_', ' ')}, but POSCAR has {n} atoms (3 x {n} numbers); the file is "
+            f"{values.size} numbers for {name.replace('_', ' ')}, but POSCAR has {n} atoms (3 x {n} "
+            "numbers); the file is "
             "truncated, or POSCAR belongs to another run",
             line=block.lines[name],
         )
@@ -151,7 +174,8 @@ def _check_structure(positions: Array, structure: Atoms, line: int, *, moved: bo
     if not moved and distance.max() > _TOLERANCE:
         atom = int(np.argmax(distance))
         raise FrameError(
-            f"atom {atom} is {distance[atom]:.4f} Å from its place in POSCAR; the two do not belong together", line=line
+            f"atom {atom} is {distance[atom]:.4f} Å from its place in POSCAR; the two do not belong together",
+            line=line,
         )
 
 
@@ -165,7 +189,8 @@ def _check_target(
     off = np.abs(moments - difference - target)[_constrained(tags, len(moments))]
     if off.size and off.max() > _TOLERANCE:
         raise FrameError(
-            f"moments differ from M_CONSTR of INCAR by up to {off.max():.4f} µB more than the output says; the two files "
+            f"moments differ from M_CONSTR of INCAR by up to {off.max():.4f} µB more than the output "
+            "says; the two files "
             "do not belong together",
             line=block.lines["moments"],
         )
@@ -178,7 +203,8 @@ def _check_multipliers(magnetic_forces: Array, block: Block) -> None:
     off = np.abs(block.multipliers.reshape(-1, 3) + magnetic_forces).max()
     if off > 1e-5 + 1e-4 * np.abs(magnetic_forces).max():
         raise FrameError(
-            f"'Magnetic Force' is not minus the final lambda of this output (off by {off:.3g} eV/µB): mixed-up runs?",
+            f"'Magnetic Force' is not minus the final lambda of this output (off by {off:.3g} eV/µB): "
+            "mixed-up runs?",
             line=block.lines["magnetic_forces"],
         )
 
@@ -186,7 +212,7 @@ def _check_multipliers(magnetic_forces: Array, block: Block) -> None:
 def _constrained(tags: dict[str, list[str]], n: int) -> NDArray[np.bool_]:
     """Atoms with a constrained component, by ``CONSTRL`` (all, if INCAR does not say)."""
     flags = incar_vectors(tags, "CONSTRL", n)
-    return np.ones(n, dtype=bool) if flags is None else flags.any(axis=1)
+    return np.ones(n, dtype=bool) if flags is None else np.asarray(flags.any(axis=1))
 
 
 def _find_output(path: Path) -> Path:
@@ -196,8 +222,10 @@ def _find_output(path: Path) -> Path:
     hits = [f for f in sorted(files) if "Magnetic Force" in f.read_text(encoding="utf-8", errors="replace")]
     hits = [f for f in hits if f.name != "OUTCAR" and any("energy" in b.values for b in parse_summaries(f))]
     if len(hits) != 1:
-        found = f"several outputs with a summary, name one: {', '.join(map(str, hits))}" if hits else (
-            f"no output with a DeltaSpin summary among {', '.join(_OUTPUT_PATTERNS)}; name the file"
+        found = (
+            f"several outputs with a summary, name one: {', '.join(map(str, hits))}"
+            if hits
+            else (f"no output with a DeltaSpin summary among {', '.join(_OUTPUT_PATTERNS)}; name the file")
         )
         raise FrameError(found, source=path)
     return hits[0]
@@ -223,6 +251,7 @@ def _stresses(outcar: Path, count: int) -> Array | None:
         return None
     if len(values) != count:
         raise FrameError(
-            f"{len(values)} ionic steps with a stress, but {count} summaries; do they belong together?", source=outcar
+            f"{len(values)} ionic steps with a stress, but {count} summaries; do they belong together?",
+            source=outcar,
         )
     return values

@@ -1,7 +1,8 @@
 """Parsers of the text files of a VASP + DeltaSpin run: summary blocks, INCAR, and the stress lines of OUTCAR.
 
-A summary block is what the run scripts of DeltaSpin append to the output: titles such as ``Energy:``, ``Cartesian
-Coordinates:``, ``Magnetization:``, ``Atomic Force:``, ``Magnetic Force:`` (with or without a unit), numbers below.
+A summary block is what the run scripts of DeltaSpin append to the output: titles such as ``Energy:``,
+``Cartesian Coordinates:``, ``Magnetization:``, ``Atomic Force:``, ``Magnetic Force:`` (with or without a
+unit), numbers below.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ _TITLES = {
     "Magnetic Force": "magnetic_forces",
     "Virial": "virial",
 }
-_TITLE = re.compile(r"^\s*(?P<name>[A-Z][A-Za-z ]*?)\s*(?:\((?P<u1>[^)]*)\))?\s*:\s*(?:\((?P<u2>[^)]*)\))?\s*$")
+_TITLE = re.compile(
+    r"^\s*(?P<name>[A-Z][A-Za-z ]*?)\s*(?:\((?P<u1>[^)]*)\))?\s*:\s*(?:\((?P<u2>[^)]*)\))?\s*$"
+)
 _UNITS = {
     "rms": ("muB", "uB"),
     "energy": ("eV",),
@@ -74,7 +77,7 @@ def parse_summaries(path: Path) -> list[Block]:
         if match := _FREE_ENERGY.match(line):
             free_energy = _floats([match[1]], path, k)[0]
         if _LAMBDA.search(line):
-            multipliers, k = _collect(lines, k + 1)
+            multipliers, k = _collect(lines, k + 1, columns=3)
             continue
         if name is None:
             k += 1
@@ -99,15 +102,21 @@ def _name(line: str, path: Path, k: int) -> str | None:
     name = _TITLES[match["name"]]
     unit = match["u1"] or match["u2"]
     if unit is not None and unit not in _UNITS[name]:
-        raise FrameError(f"unit {unit!r} in {line.strip()!r}, expected {_UNITS[name][0]}", source=path, line=k + 1)
+        raise FrameError(
+            f"unit {unit!r} in {line.strip()!r}, expected {_UNITS[name][0]}", source=path, line=k + 1
+        )
     return name
 
 
-def _collect(lines: list[str], start: int) -> tuple[list[str], int]:
-    """Words of the lines that begin like a number, and where they end."""
+def _collect(lines: list[str], start: int, *, columns: int | None = None) -> tuple[list[str], int]:
+    """Words of the lines that begin like a number (and have so many columns), and where they end."""
     words: list[str] = []
     k = start
-    while k < len(lines) and re.match(r"^\s*[-+]?(\d|\.\d)", lines[k]) and not re.search(r"DAYS|F=", lines[k]):
+    while (
+        k < len(lines) and re.match(r"^\s*[-+]?(\d|\.\d)", lines[k]) and not re.search(r"DAYS|F=", lines[k])
+    ):
+        if columns is not None and len(lines[k].split()) != columns:
+            break
         words += lines[k].split()
         k += 1
     return words, k

@@ -10,6 +10,7 @@ from ase.cell import Cell
 from numpy.typing import ArrayLike, NDArray
 from vesin import NeighborList
 
+from deepspin_ase.errors import InputError
 from deepspin_ase.vectors import Array
 
 Integers = NDArray[np.int64]
@@ -32,7 +33,7 @@ class Bonds:
 
     Raises
     ------
-    ValueError
+    InputError
         If a bond lacks its reverse, occurs twice, or joins a site with itself.
     """
 
@@ -46,12 +47,12 @@ class Bonds:
         image = np.asarray(self.image, dtype=np.int64).reshape(-1, 3)
         tensor = np.asarray(self.tensor, dtype=float).reshape(-1, 3, 3)
         if not len(i) == len(j) == len(image) == len(tensor):
-            raise ValueError(
+            raise InputError(
                 f"bonds have {len(i)} i, {len(j)} j, {len(image)} images and {len(tensor)} tensors; "
                 "there must be one of each per bond."
             )
         if not np.all(np.isfinite(tensor)):
-            raise ValueError("an exchange tensor contains NaN or infinity.")
+            raise InputError("an exchange tensor contains NaN or infinity.")
         order = np.lexsort((*image.T[::-1], j, i))
         arrays = [x[order] for x in (i, j, image, tensor)]
         for name, array in zip(("i", "j", "image", "tensor"), arrays, strict=True):
@@ -62,20 +63,20 @@ class Bonds:
     def _check(self) -> None:
         onsite = (self.i == self.j) & ~self.image.any(axis=1)
         if onsite.any():
-            raise ValueError(
+            raise InputError(
                 f"a bond joins site {self.i[onsite][0]} with itself; on-site terms go into the anisotropy."
             )
         keys = np.column_stack([self.i, self.j, self.image])
         twice = np.flatnonzero((keys[1:] == keys[:-1]).all(axis=1))
         if len(twice):
-            raise ValueError(
+            raise InputError(
                 f"the bond (i, j, S) = {_bond_text(keys[twice[0]])} is listed twice; add the tensors."
             )
         order = np.lexsort((*(-self.image.T[::-1]), self.i, self.j))
         reverse = np.column_stack([self.j, self.i, -self.image])[order]
         missing = np.flatnonzero((reverse != keys).any(axis=1))
         if len(missing):
-            raise ValueError(
+            raise InputError(
                 f"a bond near (i, j, S) = {_bond_text(keys[missing[0]])} lacks its reverse (j, i, -S); every "
                 "ordered pair counts. Bonds.from_list adds the reverse ones."
             )
@@ -83,7 +84,7 @@ class Bonds:
         scale = np.abs(self.tensor).max(initial=0.0)
         wrong = np.flatnonzero(difference > 1e-8 * scale)
         if len(wrong):
-            raise ValueError(
+            raise InputError(
                 f"J of the bond {_bond_text(keys[wrong[0]])} is not the transpose of J of its reverse; "
                 "J_ji = J_ijᵀ, so the Dzyaloshinskii-Moriya vector changes sign with the direction of "
                 "the bond."
@@ -144,6 +145,25 @@ def dm_vector(tensor: ArrayLike) -> Array:
     """Dzyaloshinskii-Moriya vector D (..., 3) of exchange tensors (..., 3, 3)."""
     t = np.asarray(tensor, dtype=float)
     return np.stack([t[..., b, c] - t[..., c, b] for b, c in ((1, 2), (2, 0), (0, 1))], axis=-1) / 2
+
+
+def site_classes(bonds: Bonds, vectors: Array, own: Array) -> Integers:
+    """Equal numbers for sites with the same surroundings.
+
+    Parameters
+    ----------
+    bonds, vectors
+        Bonds and their vectors (b, 3), Å.
+    own
+        What belongs to each site itself, (n, k): anisotropy, length of the moment.
+    """
+    rows = np.hstack([vectors, bonds.tensor.reshape(-1, 9)]).round(9) + 0.0
+    order = np.lexsort((*rows.T, bonds.i))
+    ends = np.searchsorted(bonds.i[order], np.arange(1, len(own)))
+    around = np.split(rows[order], ends)
+    keys = [x.tobytes() + y.tobytes() for x, y in zip(around, own.round(9) + 0.0, strict=True)]
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return np.array([numbers[key] for key in keys])
 
 
 def neighbour_pairs(

@@ -10,8 +10,9 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator, all_changes
 from numpy.typing import ArrayLike
 
+from deepspin_ase.errors import InputError
 from deepspin_ase.heisenberg.bonds import Bonds
-from deepspin_ase.heisenberg.mapping import SiteMap, match_sites, nearest_distance
+from deepspin_ase.heisenberg.mapping import SiteMap, nearest_distance
 from deepspin_ase.heisenberg.model import HeisenbergModel
 from deepspin_ase.heisenberg.pairs import PairSums
 from deepspin_ase.heisenberg.shells import add_bonds
@@ -64,7 +65,7 @@ class Heisenberg(MagneticCalculator):
 
     Raises
     ------
-    ValueError
+    InputError
         On calculation: the structure carries no moments; it is no supercell of the model; or magnetic forces
         are asked for where a coupled moment has length zero while ``normalise`` is true. In the energy such a
         moment has no direction and contributes nothing.
@@ -91,7 +92,7 @@ class Heisenberg(MagneticCalculator):
             )
         terms = (model, exchange, pseudo_dipolar, anisotropy, field, landau, lattice)
         if all(term is None for term in terms):
-            raise ValueError("Heisenberg() has no term; give a model, or exchange=, anisotropy=, field=, ...")
+            raise InputError("Heisenberg() has no term; give a model, or exchange=, anisotropy=, field=, ...")
         self.model = model
         self.normalise = bool(normalise)
         self._exchange = None if exchange is None else PairTable(exchange, name="exchange")
@@ -114,7 +115,7 @@ class Heisenberg(MagneticCalculator):
         """Set the magnetic field (tesla, (3,)); earlier results are dropped."""
         array = as_finite(field, "field")
         if array.shape != (3,):
-            raise ValueError(f"field has shape {array.shape}; allowed: (3,) in tesla.")
+            raise InputError(f"field has shape {array.shape}; allowed: (3,) in tesla.")
         self._field = array
         self.reset()
 
@@ -253,7 +254,7 @@ class Heisenberg(MagneticCalculator):
             return
         offered = self._lattice_calc.implemented_properties
         if MAGNETIC_FORCES in offered or "forces" not in offered:
-            raise ValueError(
+            raise InputError(
                 f"lattice={type(self._lattice_calc).__name__} must give forces and must not depend on "
                 "the moments "
                 f"(no magnetic_forces); it gives {', '.join(offered)}."
@@ -269,14 +270,14 @@ class Heisenberg(MagneticCalculator):
             same_boundaries = np.array_equal(self._bound.pbc, atoms.pbc)
             if same_boundaries and self._map.holds(self._sites, atoms, self._limit):
                 return self._bound
-        self._map = match_sites(self._sites, atoms)
+        self._map = self.model.match(atoms)
         self._bound = self.model.on(atoms, self._map)
         return self._bound
 
     @staticmethod
     def _given_moments(atoms: Atoms) -> Array:
         if not atoms.has("initial_magmoms"):
-            raise ValueError(
+            raise InputError(
                 "the structure carries no moments; use set_moments(atoms, ...) first (zeros, if that "
                 "is meant). "
                 "Copies made by other programs often lose them."

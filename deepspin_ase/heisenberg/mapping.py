@@ -6,6 +6,7 @@ as the model may also be rotated.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from deepspin_ase.errors import InputError
 from deepspin_ase.heisenberg.bonds import Bonds, Integers, neighbour_pairs
 from deepspin_ase.vectors import Array
 
@@ -56,7 +58,7 @@ class SiteMap:
         return Bonds(i[keep], j[keep], image[keep], tensor[keep])
 
 
-def match_sites(reference: Atoms, atoms: Atoms) -> SiteMap:
+def match_sites(reference: Atoms, atoms: Atoms, classes: Callable[[], Integers]) -> SiteMap:
     """Find the site of every atom.
 
     Parameters
@@ -65,15 +67,18 @@ def match_sites(reference: Atoms, atoms: Atoms) -> SiteMap:
         Sites of the model.
     atoms
         Structure.
+    classes
+        Gives a number per site that is equal for sites that a shift of the crystal may exchange; it is asked
+        for only if the structure is shifted so far that its origin is lost.
 
     Raises
     ------
-    ValueError
-        If the structure is no supercell of the model.
+    InputError
+        If the structure is no supercell of the model, or several assignments fit.
     """
     n, total = len(reference), len(atoms)
     if total == 0 or total % n:
-        raise ValueError(
+        raise InputError(
             f"the structure has {total} atoms and the model {n} sites; it must hold whole copies of the "
             "model."
         )
@@ -85,14 +90,20 @@ def match_sites(reference: Atoms, atoms: Atoms) -> SiteMap:
     candidates = [np.eye(3, dtype=np.int64)] if total == n else []
     try:
         candidates.append(_supercell_matrix(reference, atoms))
-    except ValueError:
+    except InputError:
         if not candidates:
             raise
     for matrix in candidates:
         found = _match(reference, atoms, matrix, spacing, same_order=same_order)
-        if found is not None:
-            return found
-    raise ValueError(
+        if len(found) > 1 and len(np.unique([classes()[one.site] for one in found], axis=0)) > 1:
+            raise InputError(
+                "the structure is shifted against the model, and sites of the same species at equivalent "
+                "positions have different exchange, so it is unclear which atom is which. Keep the origin of "
+                "the model, or build the model with as many sites, in the order of the atoms."
+            )
+        if found:
+            return found[0]
+    raise InputError(
         "the atoms do not sit near the sites of the model (displaced by more than 0.4 times the "
         "nearest-neighbour "
         f"distance {spacing:.3f} Å, other species, or another crystal). Build the model for this "
@@ -106,7 +117,7 @@ def _supercell_matrix(reference: Atoms, atoms: Atoms) -> Integers:
     matrix = np.rint(atoms.cell.complete().array @ np.linalg.inv(own)).astype(np.int64)
     copies = len(atoms) // len(reference)
     if round(abs(np.linalg.det(matrix))) != copies:
-        raise ValueError(
+        raise InputError(
             f"the cell of the structure is not {copies} cells of the model (nearest integer matrix "
             f"{matrix.tolist()}). If it is rotated, use model.rotated(...) or model.repeat(...) so that the "
             "model has as many sites as the structure has atoms."
@@ -115,7 +126,7 @@ def _supercell_matrix(reference: Atoms, atoms: Atoms) -> Integers:
         np.linalg.inv(own) @ np.linalg.inv(matrix) @ atoms.cell.complete().array - np.eye(3)
     ).max()
     if strain > _MAX_STRAIN:
-        raise ValueError(
+        raise InputError(
             f"the cell differs by a strain of {strain:.2f} from the model's; allowed: {_MAX_STRAIN}."
         )
     return matrix
@@ -123,7 +134,8 @@ def _supercell_matrix(reference: Atoms, atoms: Atoms) -> Integers:
 
 def _match(
     reference: Atoms, atoms: Atoms, matrix: Integers, spacing: float, *, same_order: bool
-) -> SiteMap | None:
+) -> list[SiteMap]:
+    """Assignments that fit; more than one only if the origin is lost."""
     own = reference.cell.complete()
     fractions = reference.positions @ np.linalg.inv(own.array)
     points = atoms.positions @ np.linalg.inv(atoms.cell.complete().array) @ matrix
@@ -132,11 +144,12 @@ def _match(
         in_order = np.arange(len(points))
         kept = _assign(fractions, own.array, points, in_order, reference.pbc, limit)
         if kept is not None:
-            return SiteMap(in_order, kept, matrix)
+            return [SiteMap(in_order, kept, matrix)]
     tree = cKDTree(np.where(reference.pbc, fractions % 1.0 % 1.0, 0.0), boxsize=1.0)
     open_axes = ~reference.pbc
     origins = np.flatnonzero(reference.numbers == atoms.numbers[0])[:_MAX_ORIGINS]
-    for shift in [np.zeros(3), *(points[0] - fractions[origins])]:
+    fits: list[SiteMap] = []
+    for number, shift in enumerate([np.zeros(3), *(points[0] - fractions[origins])]):
         moved = points - shift
         for _ in range(3):  # the first atom is displaced itself: centre the residuals and try again
             site = _nearest(tree, fractions, own.array, moved, open_axes)
@@ -146,8 +159,10 @@ def _match(
         candidate = SiteMap(site, offset, matrix)
         close = np.linalg.norm((moved - fractions[site] - offset) @ own.array, axis=1).max() < limit
         if close and np.array_equal(reference.numbers[site], atoms.numbers) and _is_bijective(candidate):
-            return candidate
-    return None
+            fits.append(candidate)
+            if number == 0 and np.linalg.norm((points - moved)[0] @ own.array) < limit:
+                break  # the origin is that of the model: no doubt
+    return fits
 
 
 def _nearest(

@@ -10,7 +10,7 @@ J_ij = J 1 + Jˢ + A(D_ij), where A is antisymmetric, e_i·A·e_j = D_ij·(e_i x
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from functools import cached_property
@@ -21,17 +21,17 @@ from ase import Atoms
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import bsr_array, csr_array
 
-from deepspin_ase.heisenberg.bonds import BondEntry, Bonds, Integers
+from deepspin_ase.errors import InputError
+from deepspin_ase.heisenberg.bonds import BondEntry, Bonds, Integers, site_classes
 from deepspin_ase.heisenberg.mapping import SiteMap, match_sites
 from deepspin_ase.heisenberg.shells import ShellValues, VectorFunction, function_bonds, shell_bonds
 from deepspin_ase.heisenberg.spins import directions, transverse_force, undirected_sites
-from deepspin_ase.heisenberg.terms import anisotropy_by_species
+from deepspin_ase.heisenberg.terms import Anisotropy, anisotropy_tensors
 from deepspin_ase.moments import ferromagnet, get_moments, set_moments
 from deepspin_ase.quantities import MU_B
 from deepspin_ase.vectors import Array, Magnitude, as_finite, resolve_magnitude, rotation_matrix
 
 _FORMAT = 1
-Anisotropy = ArrayLike | Mapping[str, ArrayLike]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,19 +77,19 @@ class HeisenbergModel:
         for name, shape in shapes.items():
             array = as_finite(getattr(self, name), name)
             if array.shape != shape:
-                raise ValueError(f"{name} has shape {array.shape}; allowed for {n} sites: {shape}.")
+                raise InputError(f"{name} has shape {array.shape}; allowed for {n} sites: {shape}.")
             if name == "anisotropy":
                 array = (array + array.transpose(0, 2, 1)) / 2
             array = array.astype({"pbc": bool, "numbers": np.int64}.get(name, float))
             array.setflags(write=False)
             object.__setattr__(self, name, array)
         if np.any(self.magnitudes < 0):
-            raise ValueError("magnitudes are lengths and must not be negative; signs belong to the moments.")
+            raise InputError("magnitudes are lengths and must not be negative; signs belong to the moments.")
         if len(self.bonds) and (self.bonds.i.max() >= n or self.bonds.i.min() < 0):
-            raise ValueError(f"a bond names site {self.bonds.i.max()}; the {n} sites are counted from 0.")
+            raise InputError(f"a bond names site {self.bonds.i.max()}; the {n} sites are counted from 0.")
         loose = np.setdiff1d(self.bonds.i, np.flatnonzero(self.magnitudes))
         if len(loose):
-            raise ValueError(
+            raise InputError(
                 f"site {loose[0]} has bonds but magnitude 0; give it a magnitude or take the bonds out."
             )
 
@@ -131,7 +131,7 @@ class HeisenbergModel:
 
         Raises
         ------
-        ValueError
+        InputError
             A shell that does not exist (the message lists those that do), atoms without moments, wrong
             shapes.
         """
@@ -167,7 +167,7 @@ class HeisenbergModel:
         lengths = _magnitudes(atoms, magnitudes)
         radius = getattr(exchange, "cutoff", None) if cutoff is None else cutoff
         if radius is None:
-            raise ValueError(
+            raise InputError(
                 "cutoff is missing: give it in Å, or use a function with one (Exponential, ...)."
             )
         bonds = function_bonds(atoms, lengths > 0, exchange, float(radius), dmi)
@@ -191,18 +191,7 @@ class HeisenbergModel:
     def _on(
         cls, atoms: Atoms, lengths: Array, bonds: Bonds, anisotropy: Anisotropy | None, field: ArrayLike
     ) -> HeisenbergModel:
-        tensors = np.zeros((len(atoms), 3, 3))
-        if isinstance(anisotropy, Mapping):
-            for number, tensor in anisotropy_by_species(anisotropy).items():
-                tensors[atoms.numbers == number] = tensor
-        elif anisotropy is not None:
-            given = as_finite(anisotropy, "anisotropy")
-            if given.shape not in ((3, 3), tensors.shape):
-                raise ValueError(
-                    f"anisotropy has shape {given.shape}; allowed: (3, 3), {{species: (3, 3)}} or "
-                    f"{tensors.shape}, in eV."
-                )
-            tensors[lengths > 0] = given if given.ndim == 2 else given[lengths > 0]
+        tensors = anisotropy_tensors(anisotropy, atoms.numbers, lengths > 0)
         return cls(
             cell=atoms.cell.array,
             pbc=atoms.pbc,
@@ -245,7 +234,7 @@ class HeisenbergModel:
 
         Raises
         ------
-        ValueError
+        InputError
             If a site with exchange or anisotropy has a moment of length zero: the derivative does not exist
             there.
         """
@@ -283,10 +272,10 @@ class HeisenbergModel:
 
         Raises
         ------
-        ValueError
+        InputError
             If the structure is no supercell of this model.
         """
-        found = match_sites(self.to_atoms(), atoms) if sites is None else sites
+        found = self.match(atoms) if sites is None else sites
         bonds = found.bonds(self.bonds, atoms.pbc)
         return type(self)(
             cell=atoms.cell.array,
@@ -298,6 +287,10 @@ class HeisenbergModel:
             anisotropy=self.anisotropy[found.site],
             field=self.field,
         )
+
+    def match(self, atoms: Atoms) -> SiteMap:
+        """Which site every atom of a supercell is; raises InputError if the structure is none."""
+        return match_sites(self.to_atoms(), atoms, self._site_classes)
 
     def rotated(self, rotation: float | ArrayLike, axis: ArrayLike | str | None = None) -> HeisenbergModel:
         """Lattice, tensors and field turned together, by degrees about an axis or by a (3, 3) matrix."""
@@ -325,7 +318,7 @@ class HeisenbergModel:
         """Read what :meth:`save` wrote."""
         with np.load(path, allow_pickle=False) as data:
             if int(data["format_version"]) != _FORMAT:
-                raise ValueError(f"{path} has format version {data['format_version']}; known: {_FORMAT}.")
+                raise InputError(f"{path} has format version {data['format_version']}; known: {_FORMAT}.")
             bonds = Bonds(*(data[f"bond_{name}"] for name in ("i", "j", "image", "tensor")))
             return cls(**{name: data[name] for name in _OWN}, bonds=bonds)
 
@@ -338,10 +331,14 @@ class HeisenbergModel:
             return csr_array((b.tensor[:, 0, 0], b.j, pointers), shape=(n, n))
         return bsr_array((b.tensor, b.j, pointers), shape=(3 * n, 3 * n), blocksize=(3, 3))
 
+    def _site_classes(self) -> Integers:
+        own = np.column_stack([self.anisotropy.reshape(-1, 9), self.magnitudes])
+        return site_classes(self.bonds, self.bonds.vectors(self.positions, self.cell), own)
+
     def _checked(self, moments: ArrayLike) -> tuple[Array, Array, Array]:
         m = as_finite(moments, "moments")
         if m.shape != (len(self), 3):
-            raise ValueError(
+            raise InputError(
                 f"moments have shape {m.shape}; allowed: ({len(self)}, 3) in µB. "
                 "For a supercell use model.repeat(...) or the calculator Heisenberg(model)."
             )
@@ -361,7 +358,7 @@ def _magnitudes(atoms: Atoms, magnitudes: Magnitude | None) -> Array:
         return np.abs(resolve_magnitude(atoms, magnitudes, name="magnitudes"))
     lengths = np.linalg.norm(get_moments(atoms), axis=1)
     if not lengths.any():
-        raise ValueError(
+        raise InputError(
             "the structure carries no moments, so no site is magnetic; use set_moments(atoms, ...) "
             "first or give "
             'magnitudes=, for instance {"Fe": 2.2}.'

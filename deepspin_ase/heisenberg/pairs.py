@@ -6,6 +6,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from deepspin_ase.errors import InputError
 from deepspin_ase.heisenberg.bonds import Integers, neighbour_pairs
 from deepspin_ase.heisenberg.spins import Spins
 from deepspin_ase.heisenberg.terms import PairTable
@@ -37,7 +38,7 @@ class PairSums:
         )
         if np.any(self.distance == 0.0):
             at = int(np.flatnonzero(self.distance == 0.0)[0])
-            raise ValueError(f"atoms {self.i[at]} and {self.j[at]} of {n} sit on the same place.")
+            raise InputError(f"atoms {self.i[at]} and {self.j[at]} of {n} sit on the same place.")
         self.unit = self.vector / self.distance[:, None]
         self.z_i, self.z_j = atoms.numbers[self.i], atoms.numbers[self.j]
         self._geometry = tuple(np.array(array) for array in geometry)

@@ -10,6 +10,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import ArrayLike, NDArray
 
+from deepspin_ase.errors import InputError
 from deepspin_ase.heisenberg.bonds import Bonds, Integers, dm_tensor, neighbour_pairs
 from deepspin_ase.vectors import Array, unit_vector
 
@@ -60,7 +61,7 @@ def function_bonds(
     i, j, image, vectors, distance = _magnetic_pairs(atoms, magnetic, cutoff)
     values = np.asarray(function(distance), dtype=float)
     if values.shape != distance.shape:
-        raise ValueError(
+        raise InputError(
             f"the exchange function returned shape {values.shape} for {distance.shape} distances; it "
             "must map an "
             "array of distances (Å) to an array of J (eV)."
@@ -99,11 +100,11 @@ class _Shells:
         """Pairs (i, j, image, vector) of one shell: by number from 1, or by distance in Å."""
         by_number = isinstance(key, (int, np.integer)) and not isinstance(key, bool)
         if not by_number and not isinstance(key, (float, np.floating)):
-            raise ValueError(
+            raise InputError(
                 f"shell {key!r}; allowed: an integer (1 = nearest neighbours) or a distance in Å as a float."
             )
         if key <= 0:
-            raise ValueError(f"shell {key}; shell numbers start at 1, distances are positive.")
+            raise InputError(f"shell {key}; shell numbers start at 1, distances are positive.")
         while True:
             use = self._of_species(species)
             starts, distances = self._group(use)
@@ -116,13 +117,13 @@ class _Shells:
                 if len(match) == 1:
                     number = int(match[0])
                     break
-                raise ValueError(self._message(species, key, distances))
+                raise InputError(self._message(species, key, distances))
             if not self.atoms.pbc.any() and len(self.pairs[0]) == self.magnetic.sum() * (
                 self.magnetic.sum() - 1
             ):
-                raise ValueError(self._message(species, key, distances))
+                raise InputError(self._message(species, key, distances))
             if self.cutoff > 200.0:
-                raise ValueError(self._message(species, key, distances))
+                raise InputError(self._message(species, key, distances))
             self._search(1.4 * self.cutoff)
         chosen = use[starts[number] : starts[number + 1]]
         i, j, image, vectors, _ = self.pairs
@@ -171,11 +172,11 @@ def _entries(values: ShellValues, name: str) -> list[tuple[tuple[str, str] | Non
                 result.append((None, key, value))
                 continue
             if len(key) != 2 or not all(isinstance(symbol, str) for symbol in key):
-                raise ValueError(f'{name} has the key {key!r}; a pair of species is written ("Fe", "Co").')
+                raise InputError(f'{name} has the key {key!r}; a pair of species is written ("Fe", "Co").')
             result += [(key, shell, entry) for _, shell, entry in _entries(value, f"{name}[{key}]")]
         return result
     if isinstance(values, str) or not isinstance(values, (Sequence, np.ndarray)):
-        raise ValueError(
+        raise InputError(
             f"{name} = {values!r}; allowed: [J1, J2, ...] for the shells from the nearest on, "
             '{shell number or distance: J}, or either of them by species, {("Fe", "Co"): {1: J}}.'
         )
@@ -187,12 +188,12 @@ def _exchange_tensor(value: Any, vectors: Array) -> Array:
     if array.ndim == 0 or (callable(value) and array.shape == (len(vectors),)):
         return array.reshape(-1, 1, 1) * np.broadcast_to(np.eye(3), (len(vectors), 3, 3))
     if array.shape == (3, 3) and not np.allclose(array, array.T):
-        raise ValueError(
+        raise InputError(
             "a tensor for a whole shell must be symmetric, because it serves both directions of a bond; "
             "give the Dzyaloshinskii-Moriya part with dmi=."
         )
     if array.shape not in ((3, 3), (len(vectors), 3, 3)):
-        raise ValueError(
+        raise InputError(
             f"exchange of a shell has shape {array.shape}; allowed: a number or a symmetric (3, 3) "
             "tensor in eV, or "
             "a function of the bond vectors (b, 3) that returns (b,) or (b, 3, 3)."
@@ -204,7 +205,7 @@ def _dmi_tensor(value: Any, vectors: Array) -> Array:
     function = value if callable(value) else bulk_dmi(float(value))
     array = np.asarray(function(vectors), dtype=float)
     if array.shape != vectors.shape:
-        raise ValueError(
+        raise InputError(
             f"dmi returned shape {array.shape} for bond vectors {vectors.shape}; it must give a vector "
             "per bond."
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from deepspin_ase.errors import InputError
 from deepspin_ase.vectors import Array
 
 
@@ -39,7 +40,7 @@ def transverse_force(h: Array, e: Array, length: Array, undirected: NDArray[np.b
     """-dE/dm from h = -dE/de: the part of h across e, divided by |m|."""
     if undirected.any():
         site = int(np.flatnonzero(undirected)[0])
-        raise ValueError(
+        raise InputError(
             f"the moment of site {site} has length zero (and {int(undirected.sum()) - 1} more), but "
             "exchange or "
             "anisotropy acts on it: an energy through unit vectors has no magnetic force there. Give "

@@ -14,9 +14,11 @@ import numpy as np
 from ase.data import atomic_numbers
 from numpy.typing import ArrayLike, NDArray
 
+from deepspin_ase.errors import InputError
 from deepspin_ase.vectors import Array, as_finite, unit_vector
 
 SpeciesPair = tuple[str, str]
+Anisotropy = ArrayLike | Mapping[str, ArrayLike]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +40,7 @@ class PairFunction(ABC):
     def __post_init__(self) -> None:
         onset = 0.7 * self.cutoff if self.onset is None else self.onset
         if not 0.0 <= onset < self.cutoff:
-            raise ValueError(f"onset = {onset} Å, cutoff = {self.cutoff} Å; allowed: 0 <= onset < cutoff.")
+            raise InputError(f"onset = {onset} Å, cutoff = {self.cutoff} Å; allowed: 0 <= onset < cutoff.")
         object.__setattr__(self, "onset", onset)
 
     @abstractmethod
@@ -155,7 +157,7 @@ class PairTable:
             for key, function in functions.items():
                 pair = _species_pair(key, name)
                 if pair in self._by_pair:
-                    raise ValueError(f"{name} lists the pair {key} twice, in both orders; give it once.")
+                    raise InputError(f"{name} lists the pair {key} twice, in both orders; give it once.")
                 self._by_pair[pair] = function
         for function in [functions] if not isinstance(functions, Mapping) else functions.values():
             if not isinstance(function, PairFunction):
@@ -166,7 +168,7 @@ class PairTable:
                     'by species pair, {("Ni", "Ni"): ...}.'
                 )
         if self._all is None and not self._by_pair:
-            raise ValueError(f"{name} is empty; leave the option out instead.")
+            raise InputError(f"{name} is empty; leave the option out instead.")
         self.cutoff = max(function.cutoff for function in self._functions())
 
     def _functions(self) -> list[PairFunction]:
@@ -215,7 +217,7 @@ class Landau:
     def __post_init__(self) -> None:
         last = next((x for x in (self.c, self.b, self.a) if x != 0.0), 0.0)
         if not np.isfinite(self.a + self.b + self.c) or last < 0.0:
-            raise ValueError(
+            raise InputError(
                 f"Landau(a={self.a}, b={self.b}, c={self.c}) has no lowest energy; the last coefficient "
                 "that is not "
                 "zero must be positive."
@@ -236,7 +238,7 @@ def anisotropy_by_species(table: Mapping[str, ArrayLike]) -> dict[int, Array]:
     for symbol, tensor in table.items():
         array = as_finite(tensor, f"anisotropy[{symbol!r}]")
         if array.shape != (3, 3):
-            raise ValueError(
+            raise InputError(
                 f"anisotropy[{symbol!r}] has shape {array.shape}; allowed: (3, 3) in eV, "
                 "for instance uniaxial(1e-4, 'z')."
             )
@@ -244,15 +246,35 @@ def anisotropy_by_species(table: Mapping[str, ArrayLike]) -> dict[int, Array]:
     return result
 
 
+def anisotropy_tensors(
+    anisotropy: Anisotropy | None, numbers: NDArray[np.int64], magnetic: NDArray[np.bool_]
+) -> Array:
+    """Tensors of the sites, (n, 3, 3), from one tensor, a dict by species or an array; else zero."""
+    tensors = np.zeros((len(numbers), 3, 3))
+    if isinstance(anisotropy, Mapping):
+        for number, tensor in anisotropy_by_species(anisotropy).items():
+            tensors[numbers == number] = tensor
+    elif anisotropy is not None:
+        given = as_finite(anisotropy, "anisotropy")
+        if given.shape not in ((3, 3), tensors.shape):
+            raise InputError(
+                f"anisotropy has shape {given.shape}; allowed: (3, 3), {{species: (3, 3)}} or "
+                f"{tensors.shape}, in eV."
+            )
+        tensors[:] = given
+    tensors[~magnetic] = 0.0
+    return tensors
+
+
 def species_number(symbol: str, name: str) -> int:
     """Atomic number of a chemical symbol."""
     if symbol not in atomic_numbers:
-        raise ValueError(f"{name} has the key {symbol!r}, which is no chemical symbol.")
+        raise InputError(f"{name} has the key {symbol!r}, which is no chemical symbol.")
     return int(atomic_numbers[symbol])
 
 
 def _species_pair(key: object, name: str) -> tuple[int, int]:
     if not isinstance(key, tuple) or len(key) != 2:
-        raise ValueError(f'{name} has the key {key!r}; allowed: pairs of chemical symbols, ("Fe", "Co").')
+        raise InputError(f'{name} has the key {key!r}; allowed: pairs of chemical symbols, ("Fe", "Co").')
     first, second = sorted(species_number(symbol, name) for symbol in key)
     return first, second

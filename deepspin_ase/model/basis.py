@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 _SQRT2 = math.sqrt(2.0)
+_SQRT6 = math.sqrt(6.0)
 
-ANGULAR_SLICES = (slice(0, 1), slice(1, 4), slice(4, 10))
+ANGULAR_SLICES = (slice(0, 1), slice(1, 4), slice(4, 9))
 """Columns of :func:`angular_basis` that belong to l = 0, 1, 2."""
 
 
@@ -43,35 +44,33 @@ def angular_basis(unit: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        Shape (..., 10): 1; r̂ (x, y, z); the traceless r̂⊗r̂ - 1/3 in Mandel order xx, yy, zz, √2 yz, √2 xz, √2 xy, so
-        that the scalar product of two such 6-vectors is the full contraction of the two tensors.
+        Shape (..., 9): 1; r̂ (x, y, z); the five components of the traceless t = r̂⊗r̂ - 1/3, see
+        :func:`symmetric_traceless`.
     """
     x, y, z = unit.unbind(-1)
-    third = 1.0 / 3.0
     return torch.stack(
-        [
-            torch.ones_like(x),
-            x,
-            y,
-            z,
-            x * x - third,
-            y * y - third,
-            z * z - third,
-            _SQRT2 * y * z,
-            _SQRT2 * x * z,
-            _SQRT2 * x * y,
-        ],
-        dim=-1,
+        [torch.ones_like(x), x, y, z, *symmetric_traceless(x * x, y * y, z * z, y * z, x * z, x * y)], dim=-1
     )
 
 
+def symmetric_traceless(
+    xx: Tensor, yy: Tensor, zz: Tensor, yz: Tensor, xz: Tensor, xy: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Traceless part of a symmetric matrix in an orthonormal basis of five matrices.
+
+    (2 zz - xx - yy)/√6, (xx - yy)/√2, √2 yz, √2 xz, √2 xy: the scalar product of two such 5-vectors is the full
+    contraction of the two traceless matrices.
+    """
+    return (2.0 * zz - xx - yy) / _SQRT6, (xx - yy) / _SQRT2, _SQRT2 * yz, _SQRT2 * xz, _SQRT2 * xy
+
+
 def apply_rank2(tensor: Tensor, vector: Tensor) -> Tensor:
-    """Product t·v of symmetric matrices in Mandel form with vectors.
+    """Product t·v of symmetric traceless matrices with vectors.
 
     Parameters
     ----------
     tensor
-        Shape (n, 6, c): symmetric 3×3 matrices in Mandel order.
+        Shape (n, 5, c), components as in :func:`symmetric_traceless`.
     vector
         Shape (n, 3, c).
 
@@ -80,8 +79,10 @@ def apply_rank2(tensor: Tensor, vector: Tensor) -> Tensor:
     Tensor
         Shape (n, 3, c).
     """
-    xx, yy, zz, yz, xz, xy = tensor.unbind(1)
+    uniaxial, biaxial, yz, xz, xy = tensor.unbind(1)
     yz, xz, xy = yz / _SQRT2, xz / _SQRT2, xy / _SQRT2
+    zz = uniaxial * (2.0 / _SQRT6)
+    xx, yy = biaxial / _SQRT2 - 0.5 * zz, -biaxial / _SQRT2 - 0.5 * zz
     vx, vy, vz = vector.unbind(1)
     return torch.stack(
         [xx * vx + xy * vy + xz * vz, xy * vx + yy * vy + yz * vz, xz * vx + yz * vy + zz * vz], dim=1
@@ -99,7 +100,11 @@ class RadialBasis(nn.Module):
     def __init__(self, cutoff: float, size: int) -> None:
         super().__init__()
         self.cutoff = cutoff
-        self.register_buffer("frequencies", torch.arange(1, size + 1, dtype=torch.float64) * (math.pi / cutoff), persistent=False)
+        self.register_buffer(
+            "frequencies",
+            torch.arange(1, size + 1, dtype=torch.float64) * (math.pi / cutoff),
+            persistent=False,
+        )
 
     def forward(self, distance: Tensor) -> tuple[Tensor, Tensor]:
         """Radial functions of distances in Å.

@@ -1,6 +1,7 @@
 """Models on disk: weights, architecture, species, units and the training card in one file.
 
-Only tensors and plain values are stored, so that a file is loaded with ``weights_only=True`` and can run no code.
+Only tensors and plain values are stored, so that a file is loaded with ``weights_only=True`` and can run no
+code.
 """
 
 from __future__ import annotations
@@ -175,8 +176,11 @@ def _read(path: Path, *, mmap: bool) -> dict[str, Any]:
 
 def _plain(value: Any, where: str) -> Any:
     """Copy of nested plain values; anything else would need unsafe loading."""
-    if value is None or isinstance(value, (bool, int, float, str)):
+    if value is None or isinstance(value, bool):
         return value
+    for kind in (int, float, str):
+        if isinstance(value, kind):
+            return kind(value)  # of a subclass, the plain value
     if isinstance(value, dict):
         return {str(key): _plain(entry, f"{where}.{key}") for key, entry in value.items()}
     if isinstance(value, (list, tuple)):

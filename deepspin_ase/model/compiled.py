@@ -68,7 +68,9 @@ def compiled_function(potential: Potential, *, directory: Path | None = None) ->
         return Outputs(*run(*inputs))
 
     if (difference := _difference(potential, eager, evaluate)) > _TOLERANCE[potential.dtype]:
-        logger.warning("compiled evaluation differs from the eager one by %.1e, using the eager one", difference)
+        logger.warning(
+            "compiled evaluation differs from the eager one by %.1e, using the eager one", difference
+        )
         return eager
     return evaluate
 
@@ -81,9 +83,7 @@ def compile_package(potential: Potential, package: Path) -> None:
     cutoff, network = potential.config.cutoff, potential.network
 
     def function(*tensors: Tensor) -> tuple[Tensor, ...]:
-        return tuple(
-            energy_and_derivatives(network, Inputs(*tensors), cutoff=cutoff, create_graph=False)
-        )
+        return tuple(energy_and_derivatives(network, Inputs(*tensors), cutoff=cutoff, create_graph=False))
 
     logger.info("compiling the model for this machine (once; one to two minutes)")
     inputs = _probe(potential)
@@ -94,7 +94,9 @@ def compile_package(potential: Potential, package: Path) -> None:
     with warnings.catch_warnings(), tempfile.TemporaryDirectory(dir=package.parent) as scratch:
         warnings.simplefilter("ignore")
         exported = export(traced, tuple(inputs), dynamic_shapes=sizes, strict=False)
-        made = torch._inductor.aoti_compile_and_package(exported, package_path=str(Path(scratch) / "model.pt2"))
+        made = torch._inductor.aoti_compile_and_package(
+            exported, package_path=str(Path(scratch) / "model.pt2")
+        )
         os.replace(made, package)
 
 

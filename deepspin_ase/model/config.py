@@ -41,7 +41,7 @@ class ModelConfig:
     cutoff: float = 5.0
     channels: int = 32
     layers: int = 2
-    radial: int = 8
+    radial: int = 10
     spin_orbit: bool = False
     mean_neighbours: float = field(default=40.0)
 
@@ -71,4 +71,5 @@ class ModelConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
         """Inverse of :meth:`as_dict`."""
-        return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
+        plain: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        return cls(**plain)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from deepspin_ase.model.basis import ANGULAR_SLICES, apply_rank2
+from deepspin_ase.model.basis import ANGULAR_SLICES, apply_rank2, symmetric_traceless
 
 
 class Neighbourhood(nn.Module):
@@ -20,10 +20,10 @@ class Neighbourhood(nn.Module):
     function of their channel.
     """
 
-    def __init__(self, radial: int, hidden: int, widths: tuple[int, ...], mean_neighbours: float) -> None:
+    def __init__(self, radial: int, widths: tuple[int, ...], mean_neighbours: float) -> None:
         super().__init__()
         self.widths = widths
-        self.radial_net = nn.Sequential(nn.Linear(radial, hidden), nn.SiLU(), nn.Linear(hidden, sum(widths)))
+        self.radial_net = nn.Linear(radial, sum(widths))
         self.norm = mean_neighbours**-0.5
 
     def forward(
@@ -38,12 +38,12 @@ class Neighbourhood(nn.Module):
         neighbours
             Index of neighbour k of atom i, shape (n, k).
         waves, cut, angular
-            Radial functions (n, k, radial), envelope (n, k) and Cartesian harmonics (n, k, 10) of r_ij.
+            Radial functions (n, k, radial), envelope (n, k) and Cartesian harmonics (n, k, 9) of r_ij.
 
         Returns
         -------
         list of Tensor
-            For a scalar (n, 10, c), for a vector (n, 10, 3, c).
+            For a scalar (n, 9, c), for a vector (n, 9, 3, c).
         """
         atoms, slots = neighbours.shape
         flat = torch.cat([f.flatten(1) for f in features], dim=1)
@@ -56,7 +56,7 @@ class Neighbourhood(nn.Module):
         out, start = [], 0
         for feature in features:
             width = feature[0].numel()
-            out.append(summed[:, :, start : start + width].reshape(atoms, 10, *feature.shape[1:]))
+            out.append(summed[:, :, start : start + width].reshape(atoms, 9, *feature.shape[1:]))
             start += width
         return out
 
@@ -95,12 +95,12 @@ class Interaction(nn.Module):
         self.scalar_in = nn.Linear(c, c)
         self.spin_gate = nn.Linear(c, c)
         self.spin_in = nn.Linear(c, c, bias=False)
-        widths = (c, c)
+        widths: tuple[int, ...] = (c, c)
         if vectors_in:
             self.vector_in = nn.Linear(c, c // 2, bias=False)
             self.vector_mix = nn.ModuleList([nn.Linear(c // 2, c, bias=False) for _ in range(3)])
             widths = (c, c, c // 2)
-        self.neighbourhood = Neighbourhood(radial, 32, widths, mean_neighbours)
+        self.neighbourhood = Neighbourhood(radial, widths, mean_neighbours)
         self.lattice_mix = nn.ModuleList([nn.Linear(c, 2 * c, bias=False) for _ in range(3)])
         self.spin_mix = nn.ModuleList([nn.Linear(c, 2 * c, bias=False) for _ in range(3)])
         invariants = (12 + 3 * spin_orbit) * c
@@ -129,7 +129,9 @@ class Interaction(nn.Module):
         if v is not None and self.vectors_in:
             features = (*features, self.vector_in(v))
         summed = self.neighbourhood(features, neighbours, waves, cut, angular)
-        lattice = [mix(summed[0][:, part]) for mix, part in zip(self.lattice_mix, ANGULAR_SLICES, strict=True)]
+        lattice = [
+            mix(summed[0][:, part]) for mix, part in zip(self.lattice_mix, ANGULAR_SLICES, strict=True)
+        ]
         spin = [mix(summed[1][:, part]) for mix, part in zip(self.spin_mix, ANGULAR_SLICES, strict=True)]
         if v is not None and self.vectors_in:
             lattice = self._add_vectors(lattice, summed[2], v)
@@ -185,7 +187,9 @@ class Interaction(nn.Module):
         s·t·s (single-ion anisotropy), s_a (Σ_j R r̂_a r̂_b s_jb) (two-ion anisotropy) and products of two T-odd
         pseudoscalars Σ_j R r̂·s_j, v·s, v·b (Dzyaloshinskii–Moriya where the environment lacks inversion).
         """
-        pseudo = torch.cat([b1[:, 0, 0] + b1[:, 1, 1] + b1[:, 2, 2], (a1 * s).sum(1), (a1 * b0).sum(1)], dim=1)
+        pseudo = torch.cat(
+            [b1[:, 0, 0] + b1[:, 1, 1] + b1[:, 2, 2], (a1 * s).sum(1), (a1 * b0).sum(1)], dim=1
+        )
         left, right = self.pseudo_mix(pseudo).chunk(2, dim=1)
         single = (apply_rank2(a2, s) * s).sum(1)
         columns = [apply_rank2(b2[:, :, axis], _axis(s, axis)) for axis in range(3)]
@@ -194,19 +198,10 @@ class Interaction(nn.Module):
 
 
 def rank2_of(outer: Tensor) -> Tensor:
-    """Traceless symmetric part of (n, 3, 3, c) tensors in Mandel order, shape (n, 6, c)."""
-    trace = (outer[:, 0, 0] + outer[:, 1, 1] + outer[:, 2, 2]) / 3.0
-    half = 0.5**0.5
+    """Symmetric traceless part of (n, 3, 3, c) tensors, shape (n, 5, c)."""
+    upper = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
     return torch.stack(
-        [
-            outer[:, 0, 0] - trace,
-            outer[:, 1, 1] - trace,
-            outer[:, 2, 2] - trace,
-            half * (outer[:, 1, 2] + outer[:, 2, 1]),
-            half * (outer[:, 0, 2] + outer[:, 2, 0]),
-            half * (outer[:, 0, 1] + outer[:, 1, 0]),
-        ],
-        dim=1,
+        symmetric_traceless(*(0.5 * (outer[:, a, b] + outer[:, b, a]) for a, b in upper)), dim=1
     )
 
 

@@ -16,11 +16,11 @@ from torch_geometric.data import Data
 class NeighbourTable(NamedTuple):
     """Neighbours of n atoms in k slots.
 
-    ``index`` (n, k) holds the neighbour j, ``shift`` (n, k, 3) its lattice translation in Å, ``mask`` (n, k) is False
-    for empty slots, whose index is the atom itself.
+    ``neighbours`` (n, k) holds the neighbour j, ``shift`` (n, k, 3) its lattice translation in Å, ``mask`` (n, k) is
+    False for empty slots, whose neighbour is the atom itself.
     """
 
-    index: Tensor
+    neighbours: Tensor
     shift: Tensor
     mask: Tensor
 
@@ -31,8 +31,8 @@ def neighbour_table(graph: Data, *, slots: int | None = None) -> NeighbourTable:
     Parameters
     ----------
     graph
-        With ``edge_index`` (2, e), sorted by its second row (the centre), ``edge_shift`` (e, 3), ``cell`` (g, 3, 3) and,
-        for batches, ``batch`` (n,).
+        With ``edge_index`` (2, e), sorted by its second row (the centre), ``edge_shift`` (e, 3), ``cell`` (g, 3, 3)
+        and, for batches, ``batch`` (n,).
     slots
         Slots per atom; by default the largest number of neighbours (at least 1).
     """

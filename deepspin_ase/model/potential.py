@@ -18,8 +18,8 @@ class Inputs(NamedTuple):
     """Plain tensors of a batch on the device of the network: what :func:`energy_and_derivatives` needs.
 
     ``pos`` (n, 3), ``moments`` (n, 3), ``shift`` (n, k, 3), ``volume`` (g,), ``kind`` (n,), ``neighbours`` (n, k),
-    ``mask`` (n, k), ``batch`` (n,). Positions and translations are float64, so that r_ij keeps its digits in large cells;
-    ``moments`` and ``volume`` have the dtype of the network.
+    ``mask`` (n, k), ``batch`` (n,). Positions and translations are float64, so that r_ij keeps its digits in large
+    cells; ``moments`` and ``volume`` have the dtype of the network.
     """
 
     pos: Tensor
@@ -49,7 +49,9 @@ def pair_vectors(pos: Tensor, inputs: Inputs, cutoff: float) -> Tensor:
     return torch.where(inputs.mask.unsqueeze(2), neighbour + inputs.shift - pos.unsqueeze(1), empty)
 
 
-def energy_and_derivatives(network: nn.Module, inputs: Inputs, *, cutoff: float, create_graph: bool) -> Outputs:
+def energy_and_derivatives(
+    network: nn.Module, inputs: Inputs, *, cutoff: float, create_graph: bool
+) -> Outputs:
     """Energies, forces, stress and magnetic forces from one backward pass.
 
     With g_ij = ∂E/∂r_ij: F_i = Σ_j (g_ij - g_ji), σ = (1/V) Σ_ij r_ij ⊗ g_ij (symmetric part), F^m_i = -∂E/∂m_i.
@@ -139,7 +141,7 @@ class Potential(nn.Module):
             shift=table.shift.to(device),
             volume=volume.to(device, dtype),
             kind=self.network.kind_of[graph.z.to(device)],
-            neighbours=table.index.to(device),
+            neighbours=table.neighbours.to(device),
             mask=table.mask.to(device),
             batch=graph_of_atoms(graph).to(device),
         )
@@ -156,7 +158,9 @@ class Potential(nn.Module):
             Energies are float64: references of thousands of eV do not eat the digits of a float32 network.
         """
         inputs = self.inputs(graph, table)
-        out = energy_and_derivatives(self.network, inputs, cutoff=self.config.cutoff, create_graph=create_graph)
+        out = energy_and_derivatives(
+            self.network, inputs, cutoff=self.config.cutoff, create_graph=create_graph
+        )
         return self.collect(inputs, out)
 
     def collect(self, inputs: Inputs, out: Outputs) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from deepspin_ase.errors import InputError
 from deepspin_ase.moments import get_moments, set_moments
 from deepspin_ase.quantities import FORCES, MAGNETIC_FORCES, MAGNETIC_TORQUES, STRESS
 from deepspin_ase.testing.compare import (
@@ -123,7 +124,7 @@ def check_magnetic_forces(
     moments = get_moments(system)
     magnetic = np.flatnonzero(np.linalg.norm(moments, axis=1) > 0.0)
     if not len(magnetic):
-        raise ValueError("the structure carries no moments; use set_moments(atoms, ...) first.")
+        raise InputError("the structure carries no moments; use set_moments(atoms, ...) first.")
     field = evaluate(calculator, system, MAGNETIC_FORCES)
     _shape(field, (len(system), 3), MAGNETIC_FORCES)
     chosen = magnetic[_choose(len(magnetic), max_atoms, rng)]
@@ -173,12 +174,12 @@ def check_stress(
     ------
     ConformanceError
         If it exceeds 1.
-    ValueError
+    InputError
         If the cell is not three-dimensional.
     """
     system, calculator = prepare(atoms), make(calc)
     if system.cell.rank != 3:
-        raise ValueError("the structure has no three-dimensional cell, hence no stress.")
+        raise InputError("the structure has no three-dimensional cell, hence no stress.")
     stress = evaluate(calculator, system, STRESS)
     _shape(stress, (6,), STRESS)
     volume = system.get_volume()

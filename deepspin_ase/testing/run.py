@@ -9,6 +9,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 
+from deepspin_ase.errors import InputError
 from deepspin_ase.moments import get_moments, set_moments, tilt
 from deepspin_ase.quantities import MAGNETIC_TORQUES, STRESS
 from deepspin_ase.testing import derivatives, robustness, symmetry
@@ -76,14 +77,14 @@ def run_conformance(
 
     Raises
     ------
-    ValueError
+    InputError
         Unknown names in ``skip``, a structure without moments.
     """
     unknown = sorted(set(skip) - set(CHECKS))
     if unknown:
-        raise ValueError(f"skip names unknown checks: {', '.join(unknown)}; known: {', '.join(CHECKS)}.")
+        raise InputError(f"skip names unknown checks: {', '.join(unknown)}; known: {', '.join(CHECKS)}.")
     if not get_moments(atoms).any():
-        raise ValueError("the structure carries no moments; use set_moments(atoms, ...) first.")
+        raise InputError("the structure carries no moments; use set_moments(atoms, ...) first.")
     generator = np.random.default_rng(rng)
     system = prepare(atoms)
     if perturb:

@@ -34,7 +34,7 @@ _SECONDS_PER_ATOM = 7e-4  # plain training step, 32 channels, one core
 
 @dataclass(frozen=True)
 class Assembly:
-    """Model, graphs and numbers of a run; ``training`` and ``validation`` are lists of graphs over all data sets."""
+    """Model, graphs and numbers of a run; ``training`` and ``validation`` hold the graphs of all data sets."""
 
     splits: tuple[DataSplit, ...]
     potential: Potential
@@ -116,9 +116,7 @@ def _graphs(potential: Potential, splits: Sequence[DataSplit], part: str) -> lis
     return [
         graph
         for number, split in enumerate(splits)
-        for graph in frames_to_graphs(
-            getattr(split, part), potential.config.cutoff, dataset=number, magnetic=magnetic
-        )
+        for graph in frames_to_graphs(getattr(split, part), potential.config.cutoff, dataset=number, magnetic=magnetic)
     ]
 
 
@@ -171,7 +169,7 @@ def _tuned(
     rows = [potential.config.species.index(z) for z in present]
     shift = fit_references(training, present, weights, baseline=predicted)
     potential.network.reference[rows] += torch.from_numpy(shift)
-    return potential
+    return potential.train()
 
 
 def _check_same_architecture(section: ModelSection, model: ModelConfig) -> None:
@@ -190,3 +188,11 @@ def _numbers(symbols: Sequence[str], option: str) -> set[int]:
     if unknown := [symbol for symbol in symbols if symbol not in SYMBOLS[1:]]:
         raise InputError(f"{option}: {unknown} are no chemical symbols; write them like Fe or Ni")
     return {SYMBOLS.index(symbol) for symbol in symbols}
+
+
+def set_graphs(assembly: Assembly, number: int, part: str) -> list[Data]:
+    """Graphs of one data set with the labels as they were read; ``part`` is train or validation."""
+    if part == "validation":
+        return [graph for graph in assembly.validation if int(graph.dataset) == number]
+    config, split = assembly.potential.config, assembly.splits[number]
+    return frames_to_graphs(split.training, config.cutoff, magnetic=[SYMBOLS[z] for z in config.magnetic])

@@ -33,8 +33,8 @@ def size_classes(sizes: Sequence[int]) -> dict[int, int]:
 class ShapeBatchSampler(Sampler[list[int]]):
     """Random batches, each of frames that are padded to one size.
 
-    The order is a function of seed and epoch only. Frames that do not fill a batch sit out the epoch; which ones is drawn
-    anew each time.
+    The order is a function of seed and epoch only. Frames that do not fill a batch sit out the epoch; which
+    ones is drawn anew each time.
 
     Parameters
     ----------
@@ -59,7 +59,9 @@ class ShapeBatchSampler(Sampler[list[int]]):
         total = sum(max(len(group) // batch_size, 1) for group in self._groups)
         self._length = total // world
         if self._length == 0:
-            raise InputError(f"{total} batches cannot be shared by {world} processes; use fewer or a smaller batch_size")
+            raise InputError(
+                f"{total} batches cannot be shared by {world} processes; use fewer or a smaller batch_size"
+            )
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order; Lightning calls this at the start of every epoch."""

@@ -12,7 +12,15 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, WeightAveraging
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from torch import Tensor
 
 from deepspin_ase.training.config import OptimizerSection
@@ -23,7 +31,7 @@ FLOOR = 1e-3
 
 
 class RampedEMA(WeightAveraging):
-    """Exponential moving average of the weights, w̄ ← d w̄ + (1 - d) w, with d = min(decay, (1 + n)/(10 + n)) at step n.
+    """Moving average of the weights, w̄ ← d w̄ + (1 - d) w, with d = min(decay, (1 + n)/(10 + n)) at step n.
 
     Validation, and the model in the end, use w̄.
     """
@@ -39,8 +47,8 @@ class RampedEMA(WeightAveraging):
 class Budget(Callback):
     """Sets the learning rate (linear warm-up, then half a cosine) and stops when the budget is used up.
 
-    The budget is a number of epochs, or minutes of wall time or of CPU time of this process. Time already used survives
-    a restart. Compilation counts as used time, but the cosine is laid over the rest.
+    The budget is a number of epochs, or minutes of wall time or of CPU time of this process. Time already
+    used survives a restart. Compilation counts as used time, but the cosine is laid over the rest.
 
     Parameters
     ----------
@@ -62,7 +70,7 @@ class Budget(Callback):
         return "cpu" if self._options.max_cpu_minutes is not None else "wall"
 
     def seconds(self, clock: str) -> float:
-        """Time used so far, all restarts included; ``wall`` or ``cpu`` (this process and its finished children)."""
+        """Time used so far, all runs included; ``wall`` or ``cpu`` (this process and its finished children)."""
         since = 0.0 if self._start is None else _now(clock) - self._start[clock]
         return self._used_before[clock] + since
 
@@ -115,7 +123,7 @@ class Budget(Callback):
 
 
 class ProgressDisplay(Callback):
-    """One bar over the whole budget with the physical validation errors; lines of text where there is no terminal.
+    """One bar over the whole budget with the validation errors; lines of text where there is no terminal.
 
     Parameters
     ----------

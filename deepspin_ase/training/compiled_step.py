@@ -1,8 +1,8 @@
 """One training step as one function: the loss and its gradients, compiled if that pays.
 
-The loss contains derivatives of the energy, so its gradient differentiates the network twice. ``torch.compile`` cannot
-do that to a module; here ``make_fx`` writes down the whole computation, both differentiations included, as one list of
-operations, and that list is compiled for each shape of batch.
+The loss contains derivatives of the energy, so its gradient differentiates the network twice.
+``torch.compile`` cannot do that to a module; here ``make_fx`` writes down the whole computation, both
+differentiations included, as one list of operations, and that list is compiled for each shape of batch.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -41,7 +42,7 @@ class StepSetup:
     weights: LossWeights
     norms: Norms
     scaled: bool = False
-    """Whether the last parameter is the logarithm of the magnetic-force scales, and not one of the network."""
+    """Whether the last parameter is not one of the network, but the log of the magnetic-force scales."""
 
 
 class StepRunner:
@@ -91,10 +92,8 @@ class StepRunner:
             named = dict(zip(self._names, weights, strict=True))
             inputs, targets = Inputs(*flat[: len(Inputs._fields)]), Targets(*flat[len(Inputs._fields) :])
             network = _Bound(self._network, named)
-            out = energy_and_derivatives(network, inputs, cutoff=self._setup.cutoff, create_graph=True)  # type: ignore[arg-type]
-            loss, terms = training_loss(
-                out, inputs.batch, targets, self._setup.weights, self._setup.norms, log_scale
-            )
+            out = energy_and_derivatives(network, inputs, cutoff=self._setup.cutoff, create_graph=True)
+            loss, terms = training_loss(out, inputs.batch, targets, self._setup.weights, self._setup.norms, log_scale)
             gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
         filled = [torch.zeros_like(p) if g is None else g for p, g in zip(leaves, gradients, strict=True)]
         return (loss.detach(), terms, *filled)
@@ -126,21 +125,23 @@ class StepRunner:
         return function
 
 
-class _Bound:
+class _Bound(nn.Module):
     """The network with given parameters, as a function."""
 
     def __init__(self, network: nn.Module, named: dict[str, Tensor]) -> None:
-        self._network, self._named = network, named
+        super().__init__()
+        self._call = partial(functional_call, network, named)
 
-    def __call__(self, *args: Tensor) -> Tensor:
-        return functional_call(self._network, self._named, args)  # type: ignore[no-any-return]
+    def forward(self, *args: Tensor) -> Tensor:
+        """Energies of atoms."""
+        return self._call(args)
 
 
 class LossAndGradients(torch.autograd.Function):
-    """Makes a :class:`StepRunner` look like an ordinary loss, so that ``backward`` and all of its hooks work."""
+    """Makes a :class:`StepRunner` look like an ordinary loss: ``backward`` and all of its hooks work."""
 
     @staticmethod
-    def forward(ctx: Any, runner: StepRunner, step: StepInputs, *params: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def forward(ctx: Any, runner: StepRunner, step: StepInputs, *params: Tensor) -> tuple[Tensor, Tensor]:
         """Loss and terms; the gradients are kept for ``backward``."""
         loss, terms, *gradients = runner(params, step)
         ctx.gradients = gradients
@@ -148,7 +149,7 @@ class LossAndGradients(torch.autograd.Function):
         return loss.clone(), terms.clone()
 
     @staticmethod
-    def backward(ctx: Any, grad_loss: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad_loss: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         """Kept gradients times the incoming one."""
         return (None, None, *torch._foreach_mul(ctx.gradients, grad_loss))
 
@@ -157,7 +158,7 @@ def _compile(function: StepFunction, params: list[Tensor], flat: tuple[Tensor, .
     from torch.fx.experimental.proxy_tensor import make_fx
 
     traced = make_fx(function)(params, *flat)
-    return torch.compile(traced, fullgraph=True, dynamic=False)  # type: ignore[no-any-return]
+    return torch.compile(traced, fullgraph=True, dynamic=False)
 
 
 def _difference(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:

@@ -22,10 +22,10 @@ class _Section(BaseModel):
 class ModelSection(_Section):
     """Architecture; see :class:`~deepspin_ase.model.config.ModelConfig`."""
 
-    cutoff: float = Field(5.0, ge=1, le=12)
-    channels: int = Field(32, ge=4, le=512)
-    layers: int = Field(2, ge=1, le=6)
-    radial: int = Field(8, ge=2, le=32)
+    cutoff: float = Field(default=5.0, ge=1, le=12)
+    channels: int = Field(default=32, ge=4, le=512)
+    layers: int = Field(default=2, ge=1, le=6)
+    radial: int = Field(default=10, ge=2, le=32)
     spin_orbit: bool = False
     magnetic: list[str] | Auto = "auto"
     species: list[str] | Auto = "auto"
@@ -34,8 +34,8 @@ class ModelSection(_Section):
 class Range(_Section):
     """A closed interval of numbers."""
 
-    min: float = Field(float("-inf"), allow_inf_nan=True)
-    max: float = Field(float("inf"), allow_inf_nan=True)
+    min: float = Field(default=float("-inf"), allow_inf_nan=True)
+    max: float = Field(default=float("inf"), allow_inf_nan=True)
 
 
 class DataSection(_Section):
@@ -45,10 +45,10 @@ class DataSection(_Section):
     name: str = ""
     format: str = "auto"
     keys: dict[str, str] = Field(default_factory=dict)
-    weight: float = Field(1.0, gt=0)
+    weight: float = Field(default=1.0, gt=0)
     where: dict[str, Range | list[int | float | str] | int | float | str] = Field(default_factory=dict)
     validation: float | list[int] | str = 0.1
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     scale_magnetic_forces: bool = False
     licence: str = ""
     origin: str = ""
@@ -64,29 +64,29 @@ class DataSection(_Section):
 class LossSection(_Section):
     """Weights of the normalised errors, and what tames outliers."""
 
-    energy: float = Field(1.0, ge=0)
-    forces: float = Field(1.0, ge=0)
-    stress: float = Field(0.1, ge=0)
-    magnetic_perp: float = Field(1.0, ge=0)
-    magnetic_par: float = Field(1.0, ge=0)
-    huber: float | None = Field(1.0, gt=0)
-    max_force: float | None = Field(None, gt=0)
-    energy_window: float | None = Field(None, gt=0)
+    energy: float = Field(default=1.0, ge=0)
+    forces: float = Field(default=1.0, ge=0)
+    stress: float = Field(default=0.1, ge=0)
+    magnetic_perp: float = Field(default=1.0, ge=0)
+    magnetic_par: float = Field(default=1.0, ge=0)
+    huber: float | None = Field(default=1.0, gt=0)
+    max_force: float | None = Field(default=None, gt=0)
+    energy_window: float | None = Field(default=None, gt=0)
 
 
 class OptimizerSection(_Section):
     """How long and how fast. Exactly one of ``epochs``, ``max_minutes``, ``max_cpu_minutes``."""
 
-    learning_rate: float = Field(4e-3, gt=0, le=1)
-    weight_decay: float = Field(0.0, ge=0)
-    batch_size: int = Field(4, ge=1)
-    epochs: int | None = Field(None, ge=1)
-    max_minutes: float | None = Field(None, gt=0)
-    max_cpu_minutes: float | None = Field(None, gt=0)
-    warmup_steps: int = Field(100, ge=0)
-    ema: float = Field(0.998, ge=0, lt=1)
-    clip: float | None = Field(10.0, gt=0)
-    patience: int | None = Field(None, ge=1)
+    learning_rate: float = Field(default=4e-3, gt=0, le=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    batch_size: int = Field(default=4, ge=1)
+    epochs: int | None = Field(default=None, ge=1)
+    max_minutes: float | None = Field(default=None, gt=0)
+    max_cpu_minutes: float | None = Field(default=None, gt=0)
+    warmup_steps: int = Field(default=100, ge=0)
+    ema: float = Field(default=0.998, ge=0, lt=1)
+    clip: float | None = Field(default=10.0, gt=0)
+    patience: int | None = Field(default=None, ge=1)
     validate_every: int | Auto = "auto"
 
     @model_validator(mode="after")
@@ -101,16 +101,16 @@ class OptimizerSection(_Section):
 
 
 class RuntimeSection(_Section):
-    """Where and with what the training runs; nothing here changes what is learned, except seed and precision."""
+    """Where and with what the training runs; of these, only seed and precision touch what is learned."""
 
     device: str = "auto"
-    devices: int = Field(1, ge=1)
-    nodes: int = Field(1, ge=1)
+    devices: int = Field(default=1, ge=1)
+    nodes: int = Field(default=1, ge=1)
     precision: Literal["float32", "float64"] = "float32"
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     compile: Literal["auto", "on", "off"] = "auto"
-    threads: int | None = Field(None, ge=1)
-    workers: int = Field(0, ge=0)
+    threads: int | None = Field(default=None, ge=1)
+    workers: int = Field(default=0, ge=0)
     output: str = ""
 
     @field_validator("compile", mode="before")
@@ -130,11 +130,11 @@ class RuntimeSection(_Section):
 class TrainingConfig(_Section):
     """A whole training file."""
 
-    model: ModelSection = Field(default_factory=ModelSection)
+    model: ModelSection = ModelSection()
     data: list[DataSection] = Field(min_length=1)
-    loss: LossSection = Field(default_factory=LossSection)
+    loss: LossSection = LossSection()
     optimizer: OptimizerSection
-    runtime: RuntimeSection = Field(default_factory=RuntimeSection)
+    runtime: RuntimeSection = RuntimeSection()
     init_from: str | None = None
 
     @model_validator(mode="after")

@@ -18,8 +18,8 @@ from deepspin_ase.training.config import DataSection, Range, data_name
 class DataSplit:
     """Frames of one data set, divided.
 
-    ``validation_indices`` are numbers of frames in the file, from 0, before ``where`` selects; empty if the validation
-    frames come from a file of their own.
+    ``validation_indices`` are numbers of frames in the file, from 0, before ``where`` selects; empty if the
+    validation frames come from a file of their own.
     """
 
     section: DataSection
@@ -50,7 +50,8 @@ def load_split(section: DataSection) -> DataSplit:
     if isinstance(section.validation, list):
         if bad := [i for i in section.validation if not 0 <= i < len(frames)]:
             raise InputError(
-                f"data {name!r}: validation lists frames {bad[:5]}, but {section.path} has frames 0 to {len(frames) - 1}"
+                f"data {name!r}: validation lists frames {bad[:5]}, "
+                f"but {section.path} has frames 0 to {len(frames) - 1}"
             )
         listed = set(section.validation)
         held_out = [i for i in chosen if i in listed]
@@ -111,4 +112,5 @@ def _read(path: str, section: DataSection) -> list[Frame]:
         raise InputError(f"data {data_name(section)!r}: {path}: this environment variable is not set")
     if not Path(path).exists():
         raise InputError(f"data {data_name(section)!r}: {path}: no such file or directory")
-    return read_frames(path, None if section.format == "auto" else section.format, **section.keys)
+    keys: dict[str, Any] = dict(section.keys)
+    return read_frames(path, None if section.format == "auto" else section.format, **keys)

@@ -26,8 +26,9 @@ Pair = tuple[NDArray[np.float64], NDArray[np.float64]]
 class Evaluation:
     """Errors on one set of frames.
 
-    ``errors`` holds RMSE and MAE under the keys of ``metrics.metric_key`` and ``n_frames``; ``parity`` the labels and the
-    predictions of energy (eV/atom), forces (eV/Å), transverse and parallel magnetic forces (eV/µB).
+    ``errors`` holds RMSE and MAE under the keys of ``metrics.metric_key`` and ``n_frames``; ``parity`` the
+    labels and the predictions of energy (eV/atom), forces (eV/Å), transverse and parallel magnetic forces
+    (eV/µB).
     """
 
     errors: dict[str, float]
@@ -95,8 +96,8 @@ def check_species(potential: Potential, frames: Sequence[Frame]) -> None:
     for frame in frames:
         if unknown := sorted(set(frame.atoms.numbers.tolist()) - known):
             raise InputError(
-                f"{frame.source}, frame {frame.index}: the model does not know {', '.join(SYMBOLS[z] for z in unknown)}; "
-                f"it knows {', '.join(SYMBOLS[z] for z in sorted(known))}"
+                f"{frame.source}, frame {frame.index}: the model does not know "
+                f"{', '.join(SYMBOLS[z] for z in unknown)}; it knows {', '.join(SYMBOLS[z] for z in sorted(known))}"
             )
 
 

@@ -17,7 +17,7 @@ TERMS = ("energy", "forces", "stress", "magnetic_perp", "magnetic_par")
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the terms; ``huber`` is the size of a normalised error where squares turn into straight lines."""
+    """Weights of the terms; ``huber`` is the normalised error where squares turn into straight lines."""
 
     energy: float = 1.0
     forces: float = 1.0
@@ -28,11 +28,11 @@ class LossWeights:
 
 
 class Targets(NamedTuple):
-    """Labels of a batch of g graphs and n atoms in the dtype of the network; see ``preparation.attach_targets``.
+    """Labels of g graphs and n atoms in the dtype of the network; see ``preparation.attach_targets``.
 
     ``residual`` (g,), ``forces`` (n, 3), ``stress`` (g, 6), ``magnetic_forces`` (n, 3), ``direction`` (n, 3);
-    ``energy_weight`` (g,), ``forces_weight`` (n,), ``stress_weight`` (g,), ``magnetic_weight`` (n,); ``atoms`` (g,) the
-    number of atoms of each graph; ``dataset`` (n,) the data set of each atom.
+    ``energy_weight`` (g,), ``forces_weight`` (n,), ``stress_weight`` (g,), ``magnetic_weight`` (n,);
+    ``atoms`` (g,) the number of atoms of each graph; ``dataset`` (n,) the data set of each atom.
     """
 
     residual: Tensor
@@ -80,8 +80,8 @@ def training_loss(
 ) -> tuple[Tensor, Tensor]:
     """Weighted sum of mean robust squares of normalised errors.
 
-    The robust function acts on the length of an error vector, so that the loss does not depend on the orientation of the
-    axes. With perfect labels and zero predictions every term is about 1.
+    The robust function acts on the length of an error vector, so that the loss does not depend on the
+    orientation of the axes. With perfect labels and zero predictions every term is about 1.
 
     Parameters
     ----------
@@ -94,7 +94,8 @@ def training_loss(
     weights, norms
         Options.
     log_scale
-        Logarithm of the factor between magnetic-force labels and -∂E/∂m for each data set, shape (data sets,).
+        Logarithm of the factor between magnetic-force labels and -∂E/∂m for each data set, shape (data
+        sets,).
 
     Returns
     -------

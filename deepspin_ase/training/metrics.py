@@ -40,10 +40,11 @@ def metric_key(quantity: str, kind: str) -> str:
 class ErrorSums:
     """Sums of squares, of absolute values and counts, per quantity.
 
-    Definitions, with Δ = prediction - label: energy ΔE/n of each frame, without any shift; all others over Cartesian
-    components: force ΔF, stress its six numbers, magnetic force ΔF^m, its transverse vector ΔF^m - (ΔF^m·m̂)m̂, its
-    parallel number ΔF^m·m̂, torque m × ΔF^m. The magnetic ones count magnetic atoms with a label only; the transverse
-    mean is over all three components of its vectors. A moment below 1e-3 µB has no direction: its error is transverse.
+    Definitions, with Δ = prediction - label: energy ΔE/n of each frame, without any shift; all others over
+    Cartesian components: force ΔF, stress its six numbers, magnetic force ΔF^m, its transverse vector ΔF^m -
+    (ΔF^m·m̂)m̂, its parallel number ΔF^m·m̂, torque m × ΔF^m. The magnetic ones count magnetic atoms with a
+    label only; the transverse mean is over all three components of its vectors. A moment below 1e-3 µB has no
+    direction: its error is transverse.
     """
 
     def __init__(self) -> None:
@@ -58,8 +59,8 @@ class ErrorSums:
         predicted
             Output of a :class:`~deepspin_ase.model.potential.Potential`.
         labels
-            ``energy`` (g,), ``forces`` (n, 3), ``stress`` (g, 6), ``magnetic_forces`` (n, 3), ``moments`` (n, 3);
-            eV, Å, µB; NaN where missing.
+            ``energy`` (g,), ``forces`` (n, 3), ``stress`` (g, 6), ``magnetic_forces`` (n, 3), ``moments`` (n,
+            3); eV, Å, µB; NaN where missing.
         magnetic
             Whether each atom is magnetic, (n,).
         atoms

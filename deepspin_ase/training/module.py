@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -122,11 +121,11 @@ class TrainingModule(pl.LightningModule):
         params = list(self.potential.network.parameters())
         if self.log_scale is not None:
             params.append(self.log_scale)
-        loss, terms = LossAndGradients.apply(self._runner, step, *params)  # type: ignore[no-untyped-call]
+        loss, terms = LossAndGradients.apply(self._runner, step, *params)
         both = torch.cat([loss.detach().reshape(1), terms])
         self._loss_sum = both if self._loss_sum is None else self._loss_sum + both
         self._steps += 1
-        return loss  # type: ignore[no-any-return]
+        return loss
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Keep the scale of data sets that have none at one."""
@@ -146,11 +145,14 @@ class TrainingModule(pl.LightningModule):
         means = (self._loss_sum / self._steps).tolist()
         if not all(math.isfinite(value) for value in means):
             raise TrainingDivergedError(
-                f"the loss became {means[0]} in epoch {self.current_epoch}; lower optimizer.learning_rate or check the data"
+                f"the loss became {means[0]} in epoch {self.current_epoch}; lower optimizer.learning_rate, "
+                "or check the data with `deepspin inspect`"
             )
         names = ("loss", *TERMS)
         self.log_dict(
-            {f"train/{name}": value for name, value in zip(names, means, strict=True)}, sync_dist=True, batch_size=1
+            {f"train/{name}": value for name, value in zip(names, means, strict=True)},
+            sync_dist=True,
+            batch_size=1,
         )
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], batch_size=1)
 
@@ -173,7 +175,7 @@ class TrainingModule(pl.LightningModule):
         """Add up over processes and log physical errors."""
         both = torch.cat([self._sums.sums.reshape(-1), torch.tensor([float(self._sums.frames)], dtype=torch.float64)])
         if self.trainer.world_size > 1:
-            both = self.trainer.strategy.reduce(both.to(self.device), reduce_op="sum").cpu()  # type: ignore[union-attr]
+            both = self.trainer.strategy.reduce(both.to(self.device), reduce_op="sum").cpu()
         self._sums.sums = both[:-1].reshape(-1, 3)
         self._sums.frames = int(both[-1])
         errors = self._sums.as_dict()

@@ -24,8 +24,9 @@ _RARE = 10.0  # most that a label may gain for being rare
 class Norms:
     """Root mean squares of the training labels, by which errors are divided.
 
-    ``energy`` is the spread of the energy per atom about the references (eV/atom), ``forces`` in eV/Å, ``stress`` in
-    eV/Å³, ``magnetic`` in eV/µB over magnetic atoms. A kind of label that does not occur has norm 1.
+    ``energy`` is the spread of the energy per atom about the references (eV/atom), ``forces`` in eV/Å,
+    ``stress`` in eV/Å³, ``magnetic`` in eV/µB over magnetic atoms. A kind of label that does not occur has
+    norm 1.
     """
 
     energy: float = 1.0
@@ -70,8 +71,8 @@ def fit_references(
 def frame_weights(frames: Sequence[Frame], dataset_weights: Sequence[float], loss: LossSection) -> NDArray[np.float64]:
     """Weight of each frame: that of its data set, less for extreme frames.
 
-    A frame whose largest force is F > ``max_force`` gets the factor (max_force/F)², one whose energy per atom lies by
-    w > ``energy_window`` above the lowest of the same composition gets (energy_window/w)².
+    A frame whose largest force is F > ``max_force`` gets the factor (max_force/F)², one whose energy per atom
+    lies by w > ``energy_window`` above the lowest of the same composition gets (energy_window/w)².
 
     Parameters
     ----------
@@ -102,13 +103,17 @@ def frame_weights(frames: Sequence[Frame], dataset_weights: Sequence[float], los
 
 
 def attach_targets(
-    graphs: Sequence[Data], frame_weight: NDArray[np.float64], references: torch.Tensor, magnetic: torch.Tensor
+    graphs: Sequence[Data],
+    frame_weight: NDArray[np.float64],
+    references: torch.Tensor,
+    magnetic: torch.Tensor,
 ) -> Norms:
     """Add to each graph what the loss needs, and measure the norms.
 
-    Added: ``residual`` (1,) energy above the references; ``direction`` (n, 3) unit moments, zero for tiny ones;
-    ``energy_weight`` (1,), ``forces_weight`` (n,), ``stress_weight`` (1,), ``magnetic_weight`` (n,), which are zero for
-    missing labels and average to one over all graphs (or atoms). Missing labels become zero.
+    Added: ``residual`` (1,) energy above the references; ``direction`` (n, 3) unit moments, zero for tiny
+    ones; ``energy_weight`` (1,), ``forces_weight`` (n,), ``stress_weight`` (1,), ``magnetic_weight`` (n,),
+    which are zero for missing labels and average to one over all graphs (or atoms). Missing labels become
+    zero.
 
     Parameters
     ----------

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.calculators.calculator import all_changes
 from ase.units import Bohr
 
 from deepspin_ase.data import Frame, Labels
-from deepspin_ase.moments import set_moments
+from deepspin_ase.magnetic_calculator import MagneticCalculator
+from deepspin_ase.moments import get_moments, set_moments
 
 MakeFrames = Callable[..., list[Frame]]
 
@@ -69,7 +71,7 @@ def _table(title: str, rows: Sequence[str]) -> str:
 
 
 class AbacusRun:
-    """Text of ABACUS files for a two-atom cell; ``steps`` are dicts of fractions, energy, forces, moments, fields."""
+    """Text of ABACUS files for two atoms; steps are dicts of fractions, energy, forces, moments, fields."""
 
     constant = 1.8902  # Bohr
     vectors = np.array([[2.8274254848, 0.0, 0.0], [0.0, 2.9274254848, 0.0], [0.0, 0.3, 3.0274254848]])
@@ -89,7 +91,8 @@ class AbacusRun:
             " READING ATOM TYPE 2\n                               atom label = O\n"
             "             number of atom for this type = 1\n\n"
             f" Lattice vectors: (Cartesian coordinate: in unit of a_0)\n{rows}\n"
-            "K-POINTS DIRECT COORDINATES\nKPOINTS     DIRECT_X  DIRECT_Y  DIRECT_Z WEIGHT\n  1  0.0 0.0 0.0 1.0\n"
+            "K-POINTS DIRECT COORDINATES\nKPOINTS     DIRECT_X  DIRECT_Y  DIRECT_Z WEIGHT\n  1  0.0 0.0 "
+            "0.0 1.0\n"
         )
 
     def coordinates(self, fractions: np.ndarray) -> str:
@@ -99,13 +102,19 @@ class AbacusRun:
         ]
         return "DIRECT COORDINATES\n    atom   x   y   z   mag  vx  vy  vz\n" + "\n".join(rows) + "\n\n"
 
-    def step(self, step: dict, *, unit: str = "eV/uB", columns: int = 3, relaxation: int | None = None) -> str:
+    def step(
+        self, step: dict, *, unit: str = "eV/uB", columns: int = 3, relaxation: int | None = None
+    ) -> str:
         def rows(values: np.ndarray) -> list[str]:
             cut = np.asarray(values)[:, 3 - columns :]
-            return [f"   {s}  " + "  ".join(f"{x:20.10f}" for x in v) for s, v in zip(("Fe", "O"), cut, strict=True)]
+            return [
+                f"   {s}  " + "  ".join(f"{x:20.10f}" for x in v)
+                for s, v in zip(("Fe", "O"), cut, strict=True)
+            ]
 
         forces = [
-            f"   {s}  " + "  ".join(f"{x:.10f}" for x in v) for s, v in zip(("Fe1", "O1"), step["forces"], strict=True)
+            f"   {s}  " + "  ".join(f"{x:.10f}" for x in v)
+            for s, v in zip(("Fe1", "O1"), step["forces"], strict=True)
         ]
         text = f" STEP OF RELAXATION : {relaxation}\n" if relaxation is not None else ""
         text += _table(f"Magnetic force ({unit})", rows(step["fields"]))
@@ -135,7 +144,8 @@ class AbacusRun:
             for i, (s, r, f) in enumerate(zip(("Fe", "O"), positions, forces, strict=True))
         )
         return (
-            f"MDSTEP:  {number}\nLATTICE_CONSTANT: {self.constant * Bohr:.12f} Angstrom\nLATTICE_VECTORS\n{cell}\n"
+            f"MDSTEP:  {number}\nLATTICE_CONSTANT: {self.constant * Bohr:.12f} "
+            f"Angstrom\nLATTICE_VECTORS\n{cell}\n"
             "INDEX    LABEL    POSITION (Angstrom)    FORCE (eV/Angstrom)    VELOCITY (Angstrom/fs)\n"
             f"{rows}\n\n\n"
         )
@@ -198,8 +208,8 @@ class VaspRun:
         rows = "\n".join("  ".join(f"{x:.15E}" for x in row) for row in field)
         return (
             f" Inner optimization for lambda ends.\n final optimal lambda: \n{rows}\n    0.101E-01\n"
-            f"   1 F= {self.frame.labels.energy:.8E} E0= {self.frame.labels.energy:.8E}  d E =0.0  mag= 0.1 0.2 0.3\n"
-            + self.summary(**options)
+            f"   1 F= {self.frame.labels.energy:.8E} E0= {self.frame.labels.energy:.8E}  d E =0.0  mag= "
+            "0.1 0.2 0.3\n" + self.summary(**options)
         )
 
     def poscar(self) -> str:
@@ -232,3 +242,51 @@ class VaspRun:
 def vasp(make_frames: MakeFrames) -> VaspRun:
     """Writer of VASP files, for one frame of NiO (4 atoms)."""
     return VaspRun(make_frames(1)[0])
+
+
+class ToyMagnet(MagneticCalculator):
+    """Atoms on springs, isotropic exchange between all pairs, a double well in |m|: exact derivatives.
+
+    E = k/2 Σ |R - R0|² - J/2 Σ_{i≠j} m_i·m_j + a Σ (|m|² - m0²)²
+    """
+
+    def __init__(self, reference: np.ndarray, *, anisotropy: float = 0.0) -> None:
+        super().__init__()
+        self.reference = reference
+        self.anisotropy = anisotropy
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        k, exchange, a, m0 = 4.0, 0.02, 0.05, 1.3
+        shift = self.atoms.positions - self.reference
+        m = get_moments(self.atoms)
+        others = m.sum(axis=0) - m
+        square = (m**2).sum(axis=1, keepdims=True)
+        energy = (
+            k / 2 * (shift**2).sum() - exchange / 2 * (m * others).sum() + a * ((square - m0**2) ** 2).sum()
+        )
+        energy -= self.anisotropy * (m[:, 2] ** 2).sum()
+        field = exchange * others - 4 * a * (square - m0**2) * m
+        field[:, 2] += 2 * self.anisotropy * m[:, 2]
+        self.results = {
+            "energy": energy,
+            "free_energy": energy,
+            "forces": -k * shift,
+            "stress": np.zeros(6),
+            "magmoms": self.atoms.get_initial_magnetic_moments(),
+            "magnetic_forces": field,
+            "magnetic_torques": np.cross(m, field),
+        }
+
+
+@pytest.fixture
+def toy(fcc_fe: Atoms) -> Callable[..., Atoms]:
+    """``toy()``: four Fe atoms with random moments and a :class:`ToyMagnet`."""
+
+    def make(*, anisotropy: float = 0.0, seed: int = 0) -> Atoms:
+        atoms = fcc_fe.copy()
+        set_moments(atoms, np.random.default_rng(seed).standard_normal((4, 3)))
+        atoms.calc = ToyMagnet(atoms.positions.copy(), anisotropy=anisotropy)
+        return atoms
+
+    return make

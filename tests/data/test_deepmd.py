@@ -81,7 +81,10 @@ def _cut(file):
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (lambda d: (d / "type.raw").write_text("1\n0\n0\n"), r"coord.npy: has shape \(2, 6\); expected \(frames, 9\)"),
+        (
+            lambda d: (d / "type.raw").write_text("1\n0\n0\n"),
+            r"coord.npy: has shape \(2, 6\); expected \(frames, 9\)",
+        ),
         (lambda d: (d / "type.raw").write_text("1\n2\n"), "type 2 has no name.*deepmd-tf"),
         (lambda d: (d / "type.raw").write_text("1\nx\n"), "integers"),
         (lambda d: (d / "type.raw").write_text(""), "type index"),
@@ -93,15 +96,12 @@ def _cut(file):
         (lambda d: (d / "set.001" / "box.npy").unlink(), "box.npy is missing"),
         (lambda d: (d / "set.001" / "spin.npy").unlink(), "force_mag.npy without spin.npy"),
         (lambda d: np.save(d / "set.001" / "energy.npy", np.zeros((2, 1))), "energy.npy: has 2 frames, but"),
-        (lambda d: np.save(d / "set.000" / "force.npy", np.full((2, 6), np.nan) + [0, np.inf, 0, 0, 0, 0]), None),
+        (lambda d: np.save(d / "set.000" / "force.npy", np.diag([np.inf, 0, 0, 0, 0, 0])[:2]), "is infinite"),
         (lambda d: np.save(d / "set.000" / "coord.npy", np.zeros((2, 6))), "atoms 0 .* are 0.0000 Å apart"),
     ],
 )
 def test_damaged_npy_systems_are_refused(system, damage, says):
     damage(system)
-    if says is None:  # NaN plus infinity is NaN: a label that is missing throughout
-        assert read_frames(system, "deepmd-npy")[0].labels.forces is None
-        return
     with pytest.raises(FrameError, match=says):
         read_frames(system, "deepmd-npy")
 
@@ -153,7 +153,7 @@ def test_npy_writer_refuses_what_would_be_lost(tmp_path, nio):
 
 @pytest.fixture
 def pseudo(tmp_path):
-    """A hand-made TensorFlow system: Fe Co O with two magnetic species; one pseudo atom is wrapped into the cell."""
+    """A hand-made TensorFlow system: Fe Co O with two magnetic species; one pseudo atom is wrapped."""
     root = tmp_path / "tf"
     (root / "set.000").mkdir(parents=True)
     (root / "type.raw").write_text("0 1 2 3 4\n")
@@ -194,7 +194,11 @@ def test_names_of_types_may_be_in_the_directory(pseudo, names):
         ("0 1 2 3 4", {"spin": TWO}, "give species="),
         ("0 1 2 3 4", {"species": ["Fe", "Co", "O"], "spin": {"Ni": (1, 1)}}, "spin names 'Ni'"),
         ("0 1 2 3 4", {"species": ["Fe", "Co", "O"], "spin": {"Fe": (0.3, 2.2)}}, "type 4 is neither"),
-        ("0 1 2 3 3", {"species": ["Fe", "Co", "O"], "spin": TWO}, "1 Fe atoms, but 2 pseudo atoms of type 3"),
+        (
+            "0 1 2 3 3",
+            {"species": ["Fe", "Co", "O"], "spin": TWO},
+            "1 Fe atoms, but 2 pseudo atoms of type 3",
+        ),
         ("0 1 3 2 4", {"species": ["Fe", "Co", "O"], "spin": TWO}, "real atoms must come first"),
         ("0 1 2 3", {"species": ["Fe", "Co", "O"], "spin": TWO}, "1 Co atoms, but 0"),
         ("0 1 2 3 4", {"species": ["Fe", "Co", "O"], "spin": {**TWO, "Fe": (0.0, 2.2)}}, "both > 0"),
@@ -211,24 +215,28 @@ def test_wrong_virtual_length_is_noticed_by_the_size_of_the_moments(pseudo):
         read_frames(pseudo, species=["Fe", "Co", "O"], spin={"Co": (0.2, 1.6), "Fe": (0.003, 2.2)})
 
 
+def _reordered(frame, order):
+    labels = frame.labels.as_dict()
+    labels.update({name: labels[name][order] for name in ("forces", "magnetic_forces")})
+    return Frame(frame.atoms[order], Labels(**labels))
+
+
 def test_tf_round_trip_sorts_by_species(tmp_path, make_frames, same_frame):
-    frames = [Frame(f.atoms[[2, 0, 3, 1]], Labels(**{**f.labels.as_dict(), **{
-        k: getattr(f.labels, k)[[2, 0, 3, 1]] for k in ("forces", "magnetic_forces")}})) for f in make_frames(3)
-    ]  # fmt: skip
+    frames = [_reordered(f, [2, 0, 3, 1]) for f in make_frames(3)]
     write_frames(tmp_path / "out", frames, "deepmd-tf", spin=SPIN, species=["Ni", "O"])
     back = read_frames(tmp_path / "out", "deepmd-tf", spin=SPIN)
     assert str(back[0].atoms.symbols) == "Ni2O2"
     for a, b in zip(frames, back, strict=True):
-        same_frame(Frame(a.atoms[[1, 3, 0, 2]], Labels(**{**a.labels.as_dict(), **{
-            k: getattr(a.labels, k)[[1, 3, 0, 2]] for k in ("forces", "magnetic_forces")}})), b, tolerance=1e-14
-        )  # fmt: skip
+        same_frame(_reordered(a, [1, 3, 0, 2]), b, tolerance=1e-14)
 
 
 def test_tf_pseudo_positions(tmp_path, make_frames):
     frame = make_frames(1)[0]
     write_frames(tmp_path / "out", [frame], "deepmd-tf", spin=SPIN)
     coord = np.load(tmp_path / "out" / "set.000" / "coord.npy").reshape(6, 3)
-    np.testing.assert_allclose(coord[4:], frame.atoms.positions[:2] + 0.4 / 1.2737 * frame.moments[:2], rtol=1e-14)
+    np.testing.assert_allclose(
+        coord[4:], frame.atoms.positions[:2] + 0.4 / 1.2737 * frame.moments[:2], rtol=1e-14
+    )
     assert (tmp_path / "out" / "type.raw").read_text().split() == ["0", "0", "1", "1", "2", "2"]
 
 

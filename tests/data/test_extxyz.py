@@ -178,8 +178,8 @@ def test_format_is_recognised_by_content_not_name(tmp_path, make_frames):
 
 def test_options_and_formats_are_checked(tmp_path, make_frames):
     frames = make_frames(1)
+    write_frames(tmp_path / "a.xyz", frames)
     with pytest.raises(InputError, match="no option 'energy'; it has: moments_key"):
-        write_frames(tmp_path / "a.xyz", frames)
         read_frames(tmp_path / "a.xyz", energy="x")
     with pytest.raises(InputError, match="unknown format 'xml'"):
         read_frames(tmp_path / "a.xyz", "xml")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.neighborlist import neighbor_list
 
 from deepspin_ase.data import Frame, FrameError, Labels, PlausibleLimits, StoredResults, check_plausible
 from deepspin_ase.data.frames import stress_to_virial, virial_to_stress
@@ -121,7 +122,9 @@ def test_frame_to_atoms_returns_all_labels(make_frames):
     assert atoms.get_potential_energy() == frame.labels.energy
     np.testing.assert_array_equal(atoms.get_forces(), frame.labels.forces)
     np.testing.assert_array_equal(atoms.get_stress(), frame.labels.stress)
-    np.testing.assert_array_equal(atoms.calc.get_property("magnetic_forces", atoms), frame.labels.magnetic_forces)
+    np.testing.assert_array_equal(
+        atoms.calc.get_property("magnetic_forces", atoms), frame.labels.magnetic_forces
+    )
     torques = np.cross(frame.moments, frame.labels.magnetic_forces)
     np.testing.assert_allclose(atoms.calc.get_property("magnetic_torques", atoms), torques, atol=1e-15)
 
@@ -155,11 +158,13 @@ def _broken(frame: Frame, what: str) -> Frame:
     return Frame(atoms, Labels(**labels), source="x", index=2)
 
 
-@pytest.mark.parametrize(
-    "what",
-    ["atom listed twice", "nanometres", "fractions", "no cell", "flat cell", "moment", "force", "magnetic force", "stress",
-     "energy", "moments not read"],
-)  # fmt: skip
+IMPLAUSIBLE = (
+    "atom listed twice, nanometres, fractions, no cell, flat cell, moment, force, magnetic force, stress, "
+    "energy, moments not read"
+)
+
+
+@pytest.mark.parametrize("what", IMPLAUSIBLE.split(", "))
 def test_implausible_frames_are_refused(make_frames, what):
     frame = make_frames(1)[0]
     check_plausible(frame)
@@ -176,6 +181,26 @@ def test_distance_check_names_both_atoms_and_sees_periodic_images(make_frames):
 def test_sparse_and_isolated_systems_are_plausible(pbc):
     check_plausible(Frame(Atoms("Fe", cell=[30, 30, 30], pbc=pbc)))
     check_plausible(Frame(Atoms("Fe2", positions=[[0, 0, 0], [0, 0, 25]], cell=[30, 30, 30], pbc=pbc)))
+
+
+def test_close_atoms_are_found_as_a_full_neighbour_list_finds_them(rng):
+    """Skewed cells, atoms outside of the cell, partial periodicity; against ASE's neighbour list."""
+    outcomes = set()
+    for trial in range(60):
+        pbc = rng.integers(0, 2, 3).astype(bool)
+        cell = 3 * np.eye(3) + 1.5 * rng.standard_normal((3, 3))
+        atoms = Atoms("Fe6", positions=6 * rng.standard_normal((6, 3)), cell=cell, pbc=pbc)
+        if (atoms.cell.lengths() < 1.0).any() or 1 / np.linalg.norm(np.linalg.inv(cell), axis=0).max() < 1.0:
+            continue
+        close = len(neighbor_list("d", atoms, 0.8)) > 0
+        outcomes.add(close)
+        try:
+            check_plausible(Frame(atoms), PlausibleLimits(distance=0.8))
+        except FrameError:
+            assert close, trial
+        else:
+            assert not close, trial
+    assert outcomes == {True, False}
 
 
 def test_limits_can_be_changed(make_frames):

@@ -105,7 +105,10 @@ def test_incomplete_summaries(tmp_path, vasp, options, says):
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (lambda s: s.replace("Magnetization:\n", "Magnetization:\n1.0 "), "13 numbers for moments, but POSCAR has 4 atoms"),
+        (
+            lambda s: s.replace("Magnetization:\n", "Magnetization:\n1.0 "),
+            "13 numbers for moments, but POSCAR has 4 atoms",
+        ),
         (lambda s: s.replace("Magnetic Force:\n", "Magnetic Force:\n1.0.0 "), "not a number"),
         (lambda s: s.replace("Magnetic Force:", "Magnetic Force: (meV/muB)"), "unit 'meV/muB'"),
         (lambda s: s[: s.index("Magnetic Force:") + 60], "numbers for magnetic forces"),

@@ -1,0 +1,43 @@
+"""The demo, short, and the example of the README."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from deepspin_ase import get_moments, read_results
+from deepspin_ase.cli import app
+
+
+def test_demo_reaches_the_antiferromagnet_and_conserves_energy(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["demo", "--output", str(tmp_path / "out"), "--steps", "60"])
+    assert result.exit_code == 0, result.output
+    numbers = json.loads((tmp_path / "out" / "nio.json").read_text())
+    assert numbers["max_torque_start_meV"] > 5.0
+    assert numbers["max_torque_end_meV"] < 0.2
+    assert numbers["max_force_end_eV_per_A"] < 2e-3
+    assert numbers["Ni_O_Ni_misalignment_start_deg"] > 20.0
+    assert numbers["Ni_O_Ni_misalignment_end_deg"] < 1.0
+    # second-order differences of 0.05 degrees
+    assert numbers["torque_vs_energy_slope_max_difference_meV"] < 1e-5 * numbers["torque_max_along_curve_meV"] + 1e-3
+    assert (tmp_path / "out" / "nio.png").stat().st_size > 10_000
+    relaxed = read_results(tmp_path / "out" / "nio_relaxed.extxyz")[0]
+    np.testing.assert_allclose(np.linalg.norm(get_moments(relaxed)[relaxed.numbers == 28], axis=1), 1.2737, atol=1e-9)
+
+
+def test_example_of_the_readme_runs(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (repository / "README.md").read_text(encoding="utf-8")
+    code = text.split("```python\n")[1].split("```")[0]
+    names: dict[str, object] = {}
+    exec(compile(code, "README.md", "exec"), names)
+    printed = capsys.readouterr().out
+    assert "eV/rad" in printed
+    torques = names["atoms"].calc.get_magnetic_torques(names["atoms"])  # type: ignore[attr-defined]
+    assert np.abs(torques).max() < 1e-3
