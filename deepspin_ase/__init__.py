@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # the same table, for type checkers and editors
         rotate_with_moments,
         set_moments,
         spiral,
+        tilt,
     )
 
 __version__ = "0.1.0"
@@ -51,6 +52,7 @@ _PUBLIC = {
     "spiral": "deepspin_ase.moments",
     "cone": "deepspin_ase.moments",
     "random_directions": "deepspin_ase.moments",
+    "tilt": "deepspin_ase.moments",
     # relaxation of positions, moments and cell
     "SpinLatticeFilter": "deepspin_ase.filters",
     # labelled frames and results on disk

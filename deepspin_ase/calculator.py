@@ -125,7 +125,9 @@ class DeepSpin(MagneticCalculator):
     ) -> None:
         """ASE's entry point; always computes everything (one backward pass gives all derivatives)."""
         super().calculate(atoms, properties, system_changes)
-        current: Atoms = self.atoms  # super() has set it to a copy of atoms
+        current = self.atoms  # a copy of atoms, made by super()
+        if current is None:
+            raise InputError("the calculator needs a structure: atoms.calc = calc, or calc.calculate(atoms)")
         self._check(current)
         members = self._evaluator(self._caches[0](current))
         self.results, self._spread = _finish(members, current)

@@ -138,8 +138,7 @@ def disturb(atoms: Atoms, seed: int) -> None:
     """Displace all atoms by 0.03 Å (rms per component) and tilt all moments by 20° at random."""
     import numpy as np
 
-    from deepspin_ase import get_moments, set_moments
-    from deepspin_ase.moments import tilt
+    from deepspin_ase import get_moments, set_moments, tilt
 
     rng = np.random.default_rng(seed)
     atoms.positions += rng.normal(0, 0.03, (len(atoms), 3))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -106,11 +107,12 @@ class StepRunner:
             return None
         started = time.perf_counter()
         try:
-            function = _compile(self._plain, params, flat)
-            with torch.no_grad():
+            with torch.no_grad(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the compiler's own
+                function = _compile(self._plain, params, flat)
                 result = function(params, *flat)
         except Exception as problem:  # the compiler's errors have no common base class
-            logger.warning("training steps are not compiled: %s: %s", type(problem).__name__, _first_line(problem))
+            logger.warning("training steps are not compiled: %s: %s", type(problem).__name__, _summary(problem))
             self._compile = False
             return None
         finally:
@@ -170,6 +172,5 @@ def _difference(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
     return max(loss, ratio) if loss == loss and ratio == ratio else float("nan")
 
 
-def _first_line(problem: BaseException) -> str:
-    lines = str(problem).strip().splitlines()
-    return lines[0] if lines else ""
+def _summary(problem: BaseException) -> str:
+    return " ".join(line.strip() for line in str(problem).strip().splitlines()[:2])

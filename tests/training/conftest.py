@@ -23,7 +23,7 @@ def iron(rng: np.random.Generator, repeat: tuple[int, int, int] = (2, 2, 2)) -> 
     atoms = bulk("Fe", "bcc", a=2.87) * repeat
     del atoms.arrays["initial_magmoms"]
     atoms.positions += rng.normal(0, 0.05, (len(atoms), 3))
-    directions = rng.normal(0, 0.4, (len(atoms), 3)) + [0, 0, 1]
+    directions = rng.normal(0, 0.4, (len(atoms), 3)) + np.array([0.0, 0.0, 1.0])
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     set_moments(atoms, directions * rng.uniform(1.8, 2.4, (len(atoms), 1)))
     return atoms

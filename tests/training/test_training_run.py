@@ -197,12 +197,13 @@ def test_frames_may_lack_labels(settings: Settings, iron_frames: list[Frame], tm
     assert full["magnetic_force_rmse_mev_per_mub"] < 0.35e3 * rms(iron_frames, "magnetic_forces")
 
 
+@pytest.mark.slow
 def test_label_scale_is_found(settings: Settings, iron_frames: list[Frame], tmp_path: Path) -> None:
     from dataclasses import replace
 
     shrunk = [replace(f, labels=replace(f.labels, magnetic_forces=0.8 * f.labels.magnetic_forces)) for f in iron_frames]
     write_frames(tmp_path / "shrunk.extxyz", shrunk)
-    values = settings(optimizer={"epochs": 25}, loss={"energy": 5.0})
+    values = settings(optimizer={"epochs": 60}, loss={"energy": 5.0})
     values["data"] = [{"path": str(tmp_path / "shrunk.extxyz"), "scale_magnetic_forces": True}]
     result = run(values)
     assert result.card["training"]["magnetic_force_scales"][0] == pytest.approx(0.8, abs=0.06)
