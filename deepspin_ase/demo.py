@@ -142,10 +142,7 @@ def disturb(atoms: Atoms, seed: int) -> None:
 
     rng = np.random.default_rng(seed)
     atoms.positions += rng.normal(0, 0.03, (len(atoms), 3))
-    magnetic = np.linalg.norm(get_moments(atoms), axis=1) > 0
-    moments = get_moments(atoms)
-    moments[magnetic] = tilt(moments[magnetic], 20.0, rng)
-    set_moments(atoms, moments)
+    set_moments(atoms, tilt(get_moments(atoms), 20.0, rng))
 
 
 def relax(atoms: Atoms, *, fmax: float = 1e-3) -> Relaxation:

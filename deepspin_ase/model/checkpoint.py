@@ -139,10 +139,7 @@ def place(
         raise InputError(f"dtype must be torch.float32 or torch.float64, got {dtype}")
     if device is not None:
         potential.to(device=device)
-    if dtype is not None:
-        for parameter in potential.parameters():
-            parameter.data = parameter.data.to(dtype)
-    return potential
+    return potential if dtype is None else potential.cast(dtype)
 
 
 def _read(path: Path, *, mmap: bool) -> dict[str, Any]:

