@@ -93,9 +93,7 @@ class DeepSpin(MagneticCalculator):
         calc.cards = tuple({} for _ in potentials)
         return calc
 
-    def _setup(
-        self, potentials: Sequence[Potential], *, spin_orbit: bool | None, compile: bool, skin: float
-    ) -> None:
+    def _setup(self, potentials: Sequence[Potential], *, spin_orbit: bool | None, compile: bool, skin: float) -> None:
         MagneticCalculator.__init__(self)
         if not 0.0 <= skin <= 5.0:
             raise InputError(f"skin must lie between 0 and 5 Å, got {skin}")
@@ -182,9 +180,7 @@ class DeepSpin(MagneticCalculator):
 
     # ------------------------------------------------------------------ many structures
 
-    def evaluate_many(
-        self, structures: Iterable[Atoms], *, max_edges: int = 400_000
-    ) -> list[dict[str, Any]]:
+    def evaluate_many(self, structures: Iterable[Atoms], *, max_edges: int = 400_000) -> list[dict[str, Any]]:
         """Evaluate structures in batches; each result equals that of a single evaluation to round-off.
 
         Parameters

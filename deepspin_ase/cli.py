@@ -38,36 +38,24 @@ CORE_COMMANDS: Final[dict[str, CoreCommand]] = {
         "deepspin_ase.demo", "demo", "Relax NiO with a shipped model and show its torques and dynamics."
     ),
     "models": CoreCommand("deepspin_ase.commands", "models", "List the models that come with the package."),
-    "convert": CoreCommand(
-        "deepspin_ase.data.commands", "convert", "Convert labelled frames between file formats."
-    ),
-    "inspect": CoreCommand(
-        "deepspin_ase.data.commands", "inspect", "Check and summarise a file of labelled frames."
-    ),
+    "convert": CoreCommand("deepspin_ase.data.commands", "convert", "Convert labelled frames between file formats."),
+    "inspect": CoreCommand("deepspin_ase.data.commands", "inspect", "Check and summarise a file of labelled frames."),
     "train": CoreCommand("deepspin_ase.training.commands", "train", "Train a model on labelled frames."),
-    "evaluate": CoreCommand(
-        "deepspin_ase.training.commands", "evaluate", "Errors of a model on labelled frames."
-    ),
-    "plugins": CoreCommand(
-        "deepspin_ase.commands", "plugins", "List the installed plugins and their health."
-    ),
+    "evaluate": CoreCommand("deepspin_ase.training.commands", "evaluate", "Errors of a model on labelled frames."),
+    "plugins": CoreCommand("deepspin_ase.commands", "plugins", "List the installed plugins and their health."),
 }
 
 
 class LazyCommand(TyperCommand):
     """A command that is imported when it is run; until then only its name and summary exist."""
 
-    def __init__(
-        self, name: str, load: Callable[[], Callable[..., Any]], *, summary: str, panel: str
-    ) -> None:
+    def __init__(self, name: str, load: Callable[[], Callable[..., Any]], *, summary: str, panel: str) -> None:
         super().__init__(name, short_help=escape(summary), rich_help_panel=panel)
         self._load = load
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Import the command and hand over to it."""
-        return _build_command(str(self.name), self._load()).make_context(
-            info_name, args, parent=parent, **extra
-        )
+        return _build_command(str(self.name), self._load()).make_context(info_name, args, parent=parent, **extra)
 
 
 class DeepSpinGroup(TyperGroup):
@@ -115,9 +103,7 @@ class DeepSpinGroup(TyperGroup):
             raise typer.Exit(EXIT_USER_ERROR) from None
 
 
-app = typer.Typer(
-    cls=DeepSpinGroup, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich"
-)
+app = typer.Typer(cls=DeepSpinGroup, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
 
 def _print_version(value: bool) -> None:
@@ -129,9 +115,7 @@ def _print_version(value: bool) -> None:
 @app.callback()
 def _root(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    verbose: Annotated[
-        int, typer.Option("--verbose", "-v", count=True, help="Log more; twice for most.")
-    ] = 0,
+    verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Log more; twice for most.")] = 0,
     version: Annotated[
         bool,
         typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_print_version),
@@ -170,8 +154,7 @@ def _build_command(name: str, function: Callable[..., Any]) -> Any:
         if name in CORE_COMMANDS:
             raise
         raise PluginError(
-            f"The command of plugin {name!r} cannot be turned into a command line: "
-            f"{type(problem).__name__}: {problem}"
+            f"The command of plugin {name!r} cannot be turned into a command line: {type(problem).__name__}: {problem}"
         ) from problem
 
 

@@ -23,9 +23,7 @@ def plugins(
         (r.name, r.version, r.distribution, r.summary or "-", "ok" if r.usable else f"BROKEN: {r.error}")
         for r in records
     ]
-    print_table(
-        ("name", "version", "distribution", "summary", "status"), rows, empty="No plugins are installed."
-    )
+    print_table(("name", "version", "distribution", "summary", "status"), rows, empty="No plugins are installed.")
     if details:
         for record in records:
             if record.details:
@@ -39,9 +37,7 @@ def models() -> None:
     rows = []
     for name in available_models():
         weights = model_path(name)
-        rows.append(
-            (name, f"{weights.stat().st_size / 1024:.0f} KiB", _card_title(weights.with_suffix(".md")))
-        )
+        rows.append((name, f"{weights.stat().st_size / 1024:.0f} KiB", _card_title(weights.with_suffix(".md"))))
     print_table(("name", "size", "description"), rows, empty="No models are installed.")
 
 

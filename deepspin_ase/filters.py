@@ -110,9 +110,7 @@ class SpinLatticeFilter(Filter):
         cell_options: Mapping[str, Any] | None = None,
     ) -> None:
         if not (lattice or directions or magnitudes or cell):
-            raise InputError(
-                "nothing to relax; switch on at least one of lattice, directions, magnitudes, cell."
-            )
+            raise InputError("nothing to relax; switch on at least one of lattice, directions, magnitudes, cell.")
         if not (direction_scale > 0 and magnitude_scale > 0):
             raise InputError(
                 f"direction_scale = {direction_scale} Å, magnitude_scale = {magnitude_scale} Å/µB; "
@@ -271,9 +269,7 @@ def _moving(atoms: Atoms, moving: ArrayLike | None) -> NDArray[np.int64]:
     elif given.ndim == 1 and np.issubdtype(given.dtype, np.integer) and np.all((given >= 0) & (given < n)):
         chosen = np.unique(given)
     else:
-        raise InputError(
-            f"moving must be a mask of shape ({n},) or indices from 0 to {n - 1}; got {moving!r}."
-        )
+        raise InputError(f"moving must be a mask of shape ({n},) or indices from 0 to {n - 1}; got {moving!r}.")
     still = chosen[length[chosen] <= _ZERO_MOMENT]
     if len(still):
         raise InputError(

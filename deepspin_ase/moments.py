@@ -284,9 +284,7 @@ def tilt(moments: ArrayLike, angle: float, rng: int | np.random.Generator, *, un
     """
     vectors = as_finite(moments, "moments")
     if vectors.ndim != 2 or vectors.shape[1] != 3:
-        raise InputError(
-            f"moments have shape {vectors.shape}; allowed: (n, 3). Use tilt(get_moments(atoms), ...)."
-        )
+        raise InputError(f"moments have shape {vectors.shape}; allowed: (n, 3). Use tilt(get_moments(atoms), ...).")
     generator = np.random.default_rng(rng)
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit = vectors / np.where(length > 0, length, 1.0)

@@ -136,13 +136,9 @@ def discover_plugins(*, reserved: Collection[str] = ()) -> list[PluginRecord]:
         distribution, version = _origin(point)
         summary = error = details = ""
         if point.name in reserved:
-            error = (
-                f"the name {point.name!r} belongs to a core command of deepspin; the plugin must be renamed"
-            )
+            error = f"the name {point.name!r} belongs to a core command of deepspin; the plugin must be renamed"
         elif point.name in owner:
-            error = (
-                f"duplicate: the name {point.name!r} is already taken by distribution {owner[point.name]!r}"
-            )
+            error = f"duplicate: the name {point.name!r} is already taken by distribution {owner[point.name]!r}"
         else:
             owner[point.name] = distribution
             try:

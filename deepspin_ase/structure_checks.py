@@ -45,9 +45,7 @@ def check_structure(atoms: Atoms, species: Collection[int]) -> None:
         )
 
 
-def check_distances(
-    squared: NDArray[np.float64], centre: NDArray[np.int64], neighbour: NDArray[np.int64]
-) -> None:
+def check_distances(squared: NDArray[np.float64], centre: NDArray[np.int64], neighbour: NDArray[np.int64]) -> None:
     """Refuse atoms on top of each other: the potential has no value there.
 
     Parameters

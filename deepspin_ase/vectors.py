@@ -79,16 +79,12 @@ def unit_vector(vector: ArrayLike | str, name: str = "direction") -> Array:
     if isinstance(vector, str):
         sign, key = (-1.0, vector[1:]) if vector.startswith("-") else (1.0, vector)
         if key not in _AXES:
-            raise InputError(
-                f'{name} = {vector!r}; allowed: three numbers, or "x", "y", "z", "-x", "-y", "-z".'
-            )
+            raise InputError(f'{name} = {vector!r}; allowed: three numbers, or "x", "y", "z", "-x", "-y", "-z".')
         return sign * np.array(_AXES[key])
     array = as_finite(vector, name)
     length = np.linalg.norm(array)
     if array.shape != (3,) or length == 0.0:
-        raise InputError(
-            f'{name} = {as_text(vector)}; allowed: three numbers that are not all zero, or "x", "y", "z".'
-        )
+        raise InputError(f'{name} = {as_text(vector)}; allowed: three numbers that are not all zero, or "x", "y", "z".')
     return array / length
 
 
@@ -108,9 +104,7 @@ def as_finite(value: object, name: str) -> Array:
     if not np.all(np.isfinite(array)):
         bad = np.argwhere(~np.isfinite(array))[0]
         where = f" (first at index {tuple(bad.tolist())})" if array.ndim else ""
-        raise InputError(
-            f"{name} contains NaN or infinity{where}; moments and directions must be finite numbers."
-        )
+        raise InputError(f"{name} contains NaN or infinity{where}; moments and directions must be finite numbers.")
     return array
 
 

@@ -43,9 +43,7 @@ def shared_data() -> Path:
     root = Path(os.environ.get("DEEPSPIN_SHARED", REPOSITORY.parent / "shared"))
     data = root / "data"
     if not data.is_dir():
-        pytest.skip(
-            f"published data not found in {data}; set DEEPSPIN_SHARED to the directory that has data/"
-        )
+        pytest.skip(f"published data not found in {data}; set DEEPSPIN_SHARED to the directory that has data/")
     return data
 
 
@@ -162,9 +160,7 @@ def install_fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
         site = tmp_path / f"site-{name}"
         info = site / f"{name.replace('-', '_')}-1.2.3.dist-info"
         info.mkdir(parents=True)
-        (info / "METADATA").write_text(
-            f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2.3\n", encoding="utf-8"
-        )
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2.3\n", encoding="utf-8")
         listed = "".join(f"{point} = {target}\n" for point, target in points.items())
         (info / "entry_points.txt").write_text(f"[{group}]\n{listed}", encoding="utf-8")
         for module, text in code.items():

@@ -19,9 +19,7 @@ print(found.package, found.version, "torch" in sys.modules)
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", f"import sys\n{code}"], capture_output=True, text=True, check=False
-    )
+    return subprocess.run([sys.executable, "-c", f"import sys\n{code}"], capture_output=True, text=True, check=False)
 
 
 @pytest.fixture
@@ -63,12 +61,8 @@ def test_ase_without_a_plugin_list_is_no_error(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_lookup_by_name_does_not_see_entry_points() -> None:
-    done = python(
-        "from ase.calculators.calculator import get_calculator_class; get_calculator_class('deepspin')"
-    )
-    assert "No module named 'ase.calculators.deepspin'" in done.stderr, (
-        "ASE has learnt to look: update docs/ase.md"
-    )
+    done = python("from ase.calculators.calculator import get_calculator_class; get_calculator_class('deepspin')")
+    assert "No module named 'ase.calculators.deepspin'" in done.stderr, "ASE has learnt to look: update docs/ase.md"
 
 
 def test_lookup_by_name_works_after_registration(empty_table: dict[str, type]) -> None:
@@ -80,7 +74,5 @@ def test_lookup_by_name_works_after_registration(empty_table: dict[str, type]) -
 
 def test_registration_does_not_take_a_name_from_somebody_else(empty_table: dict[str, type]) -> None:
     empty_table["deepspin"] = EMT
-    with pytest.raises(
-        RuntimeError, match=r"already knows a calculator 'deepspin': ase\.calculators\.emt\.EMT"
-    ):
+    with pytest.raises(RuntimeError, match=r"already knows a calculator 'deepspin': ase\.calculators\.emt\.EMT"):
         register_with_ase()

@@ -72,9 +72,7 @@ def test_float32_is_close_to_float64(rng: np.random.Generator) -> None:
     double, single = random_calculator(), random_calculator(dtype=torch.float32)
     for key in ("energy", "forces", "stress", "magnetic_forces"):
         exact = double.get_property(key, atoms)
-        np.testing.assert_allclose(
-            single.get_property(key, atoms), exact, rtol=1e-5, atol=1e-4 * np.abs(exact).max()
-        )
+        np.testing.assert_allclose(single.get_property(key, atoms), exact, rtol=1e-5, atol=1e-4 * np.abs(exact).max())
 
 
 def test_far_from_the_origin_float32_keeps_its_digits(rng: np.random.Generator) -> None:

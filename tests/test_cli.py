@@ -63,9 +63,7 @@ def core_command(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Non
 
     def install(function: Callable[..., None]) -> None:
         monkeypatch.setattr("deepspin_ase.commands.trial", function, raising=False)
-        monkeypatch.setitem(
-            CORE_COMMANDS, "trial", CoreCommand("deepspin_ase.commands", "trial", "On trial.")
-        )
+        monkeypatch.setitem(CORE_COMMANDS, "trial", CoreCommand("deepspin_ase.commands", "trial", "On trial."))
 
     return install
 
@@ -86,9 +84,7 @@ def test_help_is_quick_and_loads_no_torch() -> None:
         "heavy = [m for m in ('torch', 'lightning', 'ase', 'matplotlib', 'scipy') if m in sys.modules]\n"
         "print('loaded', *heavy); print('seconds', time.perf_counter() - t)"
     )
-    lines = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout.splitlines()
+    lines = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
     assert "exit 0" in lines
     assert "loaded" in lines
     assert float(lines[-1].split()[1]) < 2.0

@@ -20,9 +20,7 @@ from deepspin_ase.quantities import MU_B, QUANTITIES
 
 
 def blocks(page: Path, language: str) -> list[str]:
-    return re.findall(
-        rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
-    )
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
@@ -30,9 +28,7 @@ def flip(repository: Path, install_fake: Callable[..., Path]) -> str:
     """Install the plugin of the documentation; its code."""
     page = repository / "docs" / "writing_a_plugin.md"
     code, project = blocks(page, "python")[0], blocks(page, "toml")[0]
-    (section,) = re.findall(
-        r'^\[project\.entry-points\."deepspin_ase\.plugins"\]\n(.+)$', project, re.MULTILINE
-    )
+    (section,) = re.findall(r'^\[project\.entry-points\."deepspin_ase\.plugins"\]\n(.+)$', project, re.MULTILINE)
     name, target = re.fullmatch(r'(\w+) = "([\w.:]+)"', section).groups()
     install_fake("deepspin-flip", {name: target}, {target.partition(":")[0]: code})
     return code
@@ -55,9 +51,7 @@ def test_documented_plugin_runs(
     monkeypatch.setitem(vars(deepspin_ase), "DeepSpin", spring)
     deepspin_ase.set_moments(bcc_fe, np.array([[1.5, 0.0, 0.0], [0.0, 1.0, 0.0]]))
     write(tmp_path / "fe.extxyz", bcc_fe)
-    done = CliRunner().invoke(
-        app, ["flip", str(tmp_path / "fe.extxyz"), "--model", "spring"], prog_name="deepspin"
-    )
+    done = CliRunner().invoke(app, ["flip", str(tmp_path / "fe.extxyz"), "--model", "spring"], prog_name="deepspin")
     assert done.exit_code == 0, done.output
     rows = [line.split() for line in done.stdout.splitlines()]
     assert rows == [["0", "Fe", "6000.000", "meV"], ["1", "Fe", "0.000", "meV"]]

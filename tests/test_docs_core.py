@@ -11,9 +11,7 @@ import pytest
 
 def run_page(page: Path) -> dict[str, object]:
     names: dict[str, object] = {}
-    for block in re.findall(
-        r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
-    ):
+    for block in re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
         exec(compile(block, page.name, "exec"), names)
     return names
 

@@ -41,9 +41,7 @@ def landau_iron(rng: np.random.Generator) -> Atoms:
     atoms.positions += rng.normal(scale=0.05, size=(8, 3))
     set_moments(atoms, tilt(ferromagnet(atoms, 2.0), 40.0, rng))
     function = Exponential(strength=0.006, r0=2.5, decay=0.5, cutoff=4.2)
-    atoms.calc = Heisenberg(
-        exchange=function, lattice=MORSE, landau={"Fe": Landau(-0.2, 0.03)}, normalise=False
-    )
+    atoms.calc = Heisenberg(exchange=function, lattice=MORSE, landau={"Fe": Landau(-0.2, 0.03)}, normalise=False)
     return atoms
 
 
@@ -107,9 +105,7 @@ def test_directions_stay_on_the_sphere_and_lengths_stay(iron):
 def test_force_rows_are_torques_over_the_scale(iron):
     filtered = SpinLatticeFilter(iron, lattice=False, direction_scale=0.25)
     torque = iron.calc.get_magnetic_torques(iron)
-    np.testing.assert_allclose(
-        np.linalg.norm(filtered.get_forces(), axis=1), np.linalg.norm(torque, axis=1) / 0.25
-    )
+    np.testing.assert_allclose(np.linalg.norm(filtered.get_forces(), axis=1), np.linalg.norm(torque, axis=1) / 0.25)
     assert filtered.residuals().torque == pytest.approx(np.linalg.norm(torque, axis=1).max())
     assert filtered.residuals().force is None
 

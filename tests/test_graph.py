@@ -42,7 +42,9 @@ def structures() -> dict[str, Atoms]:
     one = bulk("Fe", "bcc", a=2.8665)
     left = one.copy()
     left.set_cell(-one.cell.array, scale_atoms=True)
-    skewed = Atoms("Fe2", positions=[[0, 0, 0], [1.7, 1.1, 0.9]], cell=[[2.6, 0, 0], [5.1, 2.7, 0], [-5, 1, 2.5]], pbc=1)
+    skewed = Atoms(
+        "Fe2", positions=[[0, 0, 0], [1.7, 1.1, 0.9]], cell=[[2.6, 0, 0], [5.1, 2.7, 0], [-5, 1, 2.5]], pbc=1
+    )
     slab = Atoms("Fe3", positions=rng.uniform(0, 3, (3, 3)), cell=[3, 3.2, 20], pbc=[True, True, False])
     layer = Atoms("Fe2", positions=[[0, 0, 0], [1.4, 1.4, 1.0]], cell=[2.8, 2.8, 0], pbc=[1, 1, 0])
     wire = Atoms("Fe2", positions=[[0, 0, 0], [0.4, 1.0, 1.2]], cell=[[0, 0, 0], [0, 0, 0], [0, 0, 2.3]], pbc=[0, 0, 1])

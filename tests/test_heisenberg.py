@@ -48,9 +48,7 @@ MORSE = Morse(depth=0.4, r0=2.5, stiffness=1.3, cutoff=4.5)
 
 def random_tensors(model: HeisenbergModel, rng: np.random.Generator) -> HeisenbergModel:
     """The same bonds with random full tensors, and random anisotropies and field."""
-    once = (model.bonds.i < model.bonds.j) | (
-        (model.bonds.i == model.bonds.j) & (model.bonds.image @ (100, 10, 1) > 0)
-    )
+    once = (model.bonds.i < model.bonds.j) | ((model.bonds.i == model.bonds.j) & (model.bonds.image @ (100, 10, 1) > 0))
     b = model.bonds
     entries = [
         (i, j, s, rng.normal(scale=0.01, size=(3, 3)))
@@ -151,9 +149,7 @@ def test_shell_values_may_be_tensors_or_functions_of_the_bond(bcc_fe):
     ising = np.diag([0, 0, 1.0])
     tensor = HeisenbergModel.from_shells(bcc_fe, [ising], magnitudes=1.0)
     np.testing.assert_allclose(tensor.exchange_matrix()[0, 1], 8 * ising)
-    only_z = HeisenbergModel.from_shells(
-        bcc_fe, {2: lambda r: np.where(np.abs(r[:, 2]) > 1, J1, 0.0)}, magnitudes=1.0
-    )
+    only_z = HeisenbergModel.from_shells(bcc_fe, {2: lambda r: np.where(np.abs(r[:, 2]) > 1, J1, 0.0)}, magnitudes=1.0)
     np.testing.assert_allclose(only_z.exchange_matrix()[0, 0], 2 * J1 * np.eye(3), atol=1e-15)
 
 
@@ -190,9 +186,7 @@ def test_wrong_input_is_refused_with_a_reason(bcc_fe, options, message):
 
 def test_from_function_matches_shells(bcc_fe, model):
     a = 2.8665
-    other = HeisenbergModel.from_function(
-        bcc_fe, lambda r: np.where(r < 0.95 * a, J1, J2), 1.1 * a, magnitudes=2.2
-    )
+    other = HeisenbergModel.from_function(bcc_fe, lambda r: np.where(r < 0.95 * a, J1, J2), 1.1 * a, magnitudes=2.2)
     np.testing.assert_allclose(other.bonds.tensor, model.bonds.tensor)
     with pytest.raises(ValueError, match="cutoff is missing"):
         HeisenbergModel.from_function(bcc_fe, lambda r: r, magnitudes=1.0)
@@ -264,9 +258,7 @@ def test_isotropic_and_full_storage_agree(model, rng):
 def replace_first_tensor(model: HeisenbergModel) -> HeisenbergModel:
     extra = Bonds.from_list([(0, 1, (5, 5, 5), dm_tensor((0, 0, 1e-3)))])
     b = model.bonds
-    joined = Bonds(
-        *(np.concatenate([getattr(b, k), getattr(extra, k)]) for k in ("i", "j", "image", "tensor"))
-    )
+    joined = Bonds(*(np.concatenate([getattr(b, k), getattr(extra, k)]) for k in ("i", "j", "image", "tensor")))
     return replace(model, bonds=joined)
 
 
@@ -279,9 +271,7 @@ def test_magnetic_forces_are_minus_the_gradient(full_model, rng):
 
 def test_transverse_field_grows_with_one_over_the_moment(model, rng):
     moments = random_directions(model.to_atoms(), 1.0, rng)
-    np.testing.assert_allclose(
-        model.magnetic_forces(3 * moments), model.magnetic_forces(moments) / 3, atol=1e-15
-    )
+    np.testing.assert_allclose(model.magnetic_forces(3 * moments), model.magnetic_forces(moments) / 3, atol=1e-15)
     assert model.energy(3 * moments) == pytest.approx(model.energy(moments))
 
 
@@ -517,9 +507,7 @@ def test_calculator_reproduces_the_model(full_model, rng):
     calc = Heisenberg(full_model)
     assert calc.get_potential_energy(atoms) == pytest.approx(full_model.energy(moments))
     np.testing.assert_allclose(calc.get_potential_energies(atoms), full_model.energies(moments), atol=1e-15)
-    np.testing.assert_allclose(
-        calc.get_magnetic_forces(atoms), full_model.magnetic_forces(moments), atol=1e-15
-    )
+    np.testing.assert_allclose(calc.get_magnetic_forces(atoms), full_model.magnetic_forces(moments), atol=1e-15)
 
 
 def test_field_can_be_replaced_and_results_follow(full_model, bcc_fe):

@@ -99,9 +99,7 @@ def test_unknown_name_is_an_attribute_error() -> None:
 
 def test_lazy_name_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    monkeypatch.setattr(
-        "deepspin_ase._lazy.import_module", lambda name: calls.append(name) or import_module(name)
-    )
+    monkeypatch.setattr("deepspin_ase._lazy.import_module", lambda name: calls.append(name) or import_module(name))
     monkeypatch.delitem(vars(deepspin_ase), "PluginError", raising=False)
     getter, _ = lazy_exports("deepspin_ase", {"PluginError": "deepspin_ase.plugin"})
     value = getter("PluginError")

@@ -165,12 +165,8 @@ def test_cone_keeps_its_angle_and_contains_both_limits(bcc_fe):
     axis = np.array([1.0, 2.0, 2.0]) / 3
     moments = cone(atoms, 2.0, (1, 0, 0), 30.0, axis)
     np.testing.assert_allclose(angles_to(moments, axis), 30.0)
-    np.testing.assert_allclose(
-        cone(atoms, 2.0, (1, 0, 0), 0.0, axis), ferromagnet(atoms, 2.0, axis), atol=1e-12
-    )
-    np.testing.assert_allclose(
-        cone(atoms, 2.0, (1, 0, 0), 90.0, axis), spiral(atoms, 2.0, (1, 0, 0), axis), atol=1e-12
-    )
+    np.testing.assert_allclose(cone(atoms, 2.0, (1, 0, 0), 0.0, axis), ferromagnet(atoms, 2.0, axis), atol=1e-12)
+    np.testing.assert_allclose(cone(atoms, 2.0, (1, 0, 0), 90.0, axis), spiral(atoms, 2.0, (1, 0, 0), axis), atol=1e-12)
 
 
 def test_random_directions_are_uniform_reproducible_and_use_the_generator(rng):

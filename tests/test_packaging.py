@@ -83,9 +83,7 @@ def installed(wheel: Path) -> Path:
     return target
 
 
-def test_declared_packages_are_those_on_disk(
-    config: configparser.ConfigParser, on_disk: dict[str, Path]
-) -> None:
+def test_declared_packages_are_those_on_disk(config: configparser.ConfigParser, on_disk: dict[str, Path]) -> None:
     assert sorted(lines(config["options"]["packages"])) == sorted(on_disk)
 
 
@@ -178,28 +176,20 @@ def test_normal_install_finds_its_own_plugin(installed: Path, tmp_path: Path) ->
 
 
 def test_entry_points_are_registered() -> None:
-    found = {
-        (p.group, p.name)
-        for group in ("deepspin_ase.plugins", "ase.plugins")
-        for p in entry_points(group=group)
-    }
+    found = {(p.group, p.name) for group in ("deepspin_ase.plugins", "ase.plugins") for p in entry_points(group=group)}
     assert {("deepspin_ase.plugins", "point"), ("ase.plugins", "deepspin")} <= found
 
 
 def test_every_entry_point_of_setup_cfg_can_be_loaded(config: configparser.ConfigParser) -> None:
     declared = [line for group in config["options.entry_points"].values() for line in lines(group)]
     targets = dict(re.split(r"\s*=\s*", line) for line in declared)
-    known = {
-        p.name: p for g in config["options.entry_points"] for p in entry_points(group=g) if p.name in targets
-    }
+    known = {p.name: p for g in config["options.entry_points"] for p in entry_points(group=g) if p.name in targets}
     assert {name: point.value for name, point in known.items()} == targets
     for point in known.values():
         assert point.load() is not None
 
 
-def test_every_dependency_is_pinned_in_constraints(
-    config: configparser.ConfigParser, repository: Path
-) -> None:
+def test_every_dependency_is_pinned_in_constraints(config: configparser.ConfigParser, repository: Path) -> None:
     pins = [Requirement(line) for line in lines((repository / "constraints.txt").read_text(encoding="utf-8"))]
     pinned = {pin.name for pin in pins}
     wanted = [Requirement(line) for line in lines(config["options"]["install_requires"])]
@@ -233,9 +223,7 @@ def test_every_dependency_is_imported_somewhere(config: configparser.ConfigParse
     code = "\n".join(f.read_text("utf-8") for s in SOURCES.values() for f in (repository / s).rglob("*.py"))
     for line in lines(config["options"]["install_requires"]):
         name = Requirement(line).name
-        assert re.search(rf"(?:from|import) {names.get(name, name)}\b", code), (
-            f"{name} is declared but not used"
-        )
+        assert re.search(rf"(?:from|import) {names.get(name, name)}\b", code), f"{name} is declared but not used"
 
 
 def test_version_is_in_the_changelog(repository: Path) -> None:

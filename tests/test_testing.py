@@ -444,9 +444,7 @@ def test_tolerances_can_be_loosened_for_single_precision(atoms):
                 self.results[name] = np.float32(value).astype(float)
 
     assert not run_conformance(Single, atoms, skip=FAST).passed
-    report = run_conformance(
-        Single, atoms, energy_tol=1e-5, rtol=2e-2, skip=[*FAST, "zero_moment_smoothness"]
-    )
+    report = run_conformance(Single, atoms, energy_tol=1e-5, rtol=2e-2, skip=[*FAST, "zero_moment_smoothness"])
     report.raise_if_failed()
 
 

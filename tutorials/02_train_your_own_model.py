@@ -1,20 +1,21 @@
 # %% [markdown]
 # # 2. Train your own model
 #
-# From labelled frames to a potential whose exchange constants can be trusted. The labels come from a model that is known
-# exactly, so that at the end not only errors, but also the physics can be compared with the truth:
+# From labelled frames to a potential whose exchange constants can be trusted. The labels come from a model that is
+# known exactly, so that at the end not only errors, but also the physics can be compared with the truth:
 #
-# 1. a reference: an iron-like crystal with distance-dependent exchange, a longitudinal (Landau) energy and Morse bonds
+# 1. a reference: an iron-like crystal with distance-dependent exchange, a longitudinal (Landau) energy and Morse
+#    bonds
 # 2. labelled frames, written to disk
 # 3. the training file, and the training: in Python, or with `deepspin train`
 # 4. errors on frames that the model has never seen
 # 5. the check: exchange constants J(r) and magnons of the trained model against the exact ones
 #
-# With your own first-principles data, leave step 1 out, and read them instead of step 2:
-# `read_frames("OUTCAR")`, `read_frames("OUT.ABACUS")`, ... (`deepspin convert` does it on the command line).
+# With your own first-principles data, leave step 1 out, and read them instead of step 2: `read_frames("OUTCAR")`,
+# `read_frames("OUT.ABACUS")`, ... (`deepspin convert` does it on the command line).
 #
-# The script takes about a minute and a half on one core. Files and figures go to the directory in the environment
-# variable `DEEPSPIN_TUTORIAL_OUTPUT`, or to `tutorial_output/`.
+# The script takes about two minutes on one core. Files and figures go to the directory in the environment variable
+# `DEEPSPIN_TUTORIAL_OUTPUT`, or to `tutorial_output/`.
 
 # %%
 import os
@@ -48,15 +49,15 @@ output.mkdir(parents=True, exist_ok=True)
 #
 #     E = −½ Σ_{i≠j} J(r_ij) m_i·m_j + Σ_i (a m_i² + b m_i⁴) + ½ Σ_{i≠j} V(r_ij)
 #
-# `normalise=False` lets the exchange act on the moments themselves, J in eV/µB²: the energy is then smooth at |m| = 0, as
-# it is in nature and in the network. `a` and `b` are chosen such that the ferromagnet has moments of 2.2 µB, where
-# 2a + 4b m² = Σ_j J_ij.
+# `normalise=False` lets the exchange act on the moments themselves, J in eV/µB²: the energy is then smooth at |m| =
+# 0, as it is in the network. `a` and `b` are chosen such that the ferromagnet has moments of 2.2 µB, where 2a + 4b m²
+# = Σ_j J_ij.
 
 # %%
 MOMENT = 2.2  # µB
 LATTICE_CONSTANT = 2.87  # Å
 
-exchange = Exponential(strength=0.008, r0=2.49, decay=0.6, onset=4.0, cutoff=4.5)  # J(r), eV/µB²
+exchange = Exponential(strength=0.008, r0=2.49, decay=0.6, cutoff=4.5)  # J(r), eV/µB²
 
 
 def reference() -> Heisenberg:
@@ -64,7 +65,7 @@ def reference() -> Heisenberg:
     return Heisenberg(
         exchange=exchange,
         landau={"Fe": Landau(a=-0.0496, b=0.01)},
-        lattice=Morse(depth=0.4, r0=2.8, stiffness=1.3, onset=4.0, cutoff=4.5),
+        lattice=Morse(depth=0.3, r0=2.7, stiffness=1.6, cutoff=4.5),
         normalise=False,
     )
 
@@ -72,20 +73,26 @@ def reference() -> Heisenberg:
 # %% [markdown]
 # ## 2. Labelled frames
 #
-# A model knows what it has seen. Whatever will vary in use must vary in the data: here the lattice constant, the shape of
-# the cell, the positions, the *directions* of the moments from nearly ferromagnetic to random, and their *lengths*. A set
-# of collinear states alone says nothing about torques.
+# A model knows what it has seen. Whatever will vary in use must vary in the data: here the lattice constant, the
+# shape of the cell, the positions, the *directions* of the moments from nearly ferromagnetic to random, and their
+# *lengths*. A set of collinear states alone says nothing about torques.
 #
-# `Frame.from_calculation` takes energy, forces, stress and magnetic forces from the calculator. `deepspin inspect FILE`
-# shows what a file of frames holds and whether its magnetic forces are the gradient of its energies.
+# The size of the cell matters, too. An atom and its periodic images carry the same moment, so the data know only the
+# sum of the exchange to all of them. In the cubic cell with 16 atoms that sum is J1 + 3 J4 for the nearest
+# neighbours: a model trained there has small errors and can still be wrong by several per cent in J1, with a spurious
+# J4 to make up for it. In the cell of 3 × 3 × 3 primitive cells below, J1 and J2 share their atoms only with pairs at
+# 5 Å and beyond.
+#
+# `Frame.from_calculation` takes energy, forces, stress and magnetic forces from the calculator. `deepspin inspect
+# FILE` shows what a file of frames holds and whether its magnetic forces are the gradient of its energies.
 
 
 # %%
 def random_structure(rng: np.random.Generator) -> Atoms:
-    """16 atoms of strained, hot, magnetically disordered iron."""
-    atoms = bulk("Fe", a=LATTICE_CONSTANT * rng.uniform(0.96, 1.04), cubic=True).repeat(2)
+    """27 atoms of strained, hot, magnetically disordered iron."""
+    atoms = bulk("Fe", a=LATTICE_CONSTANT * rng.uniform(0.97, 1.03)).repeat(3)
     atoms.set_cell(atoms.cell.array @ (np.eye(3) + rng.normal(0, 0.01, (3, 3))), scale_atoms=True)
-    atoms.positions += rng.normal(0, 0.08, (len(atoms), 3))
+    atoms.positions += rng.normal(0, rng.uniform(0.01, 0.06), (len(atoms), 3))
     if rng.random() < 0.5:
         moments = tilt(ferromagnet(atoms, MOMENT), rng.uniform(0, 90), rng, uniform=True)
     else:
@@ -104,24 +111,24 @@ def labelled(count: int, seed: int) -> list[Frame]:
     return frames
 
 
-write_frames(output / "iron.extxyz", labelled(110, seed=1))
+write_frames(output / "iron.extxyz", labelled(200, seed=1))
 write_frames(output / "iron_unseen.extxyz", labelled(30, seed=2))
 first = read_frames(output / "iron.extxyz")[0]
-print(f"110 frames of {len(first)} atoms with {', '.join(first.labels.available)}")
+print(f"200 frames of {len(first)} atoms with {', '.join(first.labels.available)}")
 
 # %% [markdown]
 # ## 3. The training file
 #
-# Everything that the training depends on is in one YAML file. `deepspin train --init train.yaml` writes one with every
-# option explained. Only `data` and a budget are required; the rest below departs from the defaults because this is a small
-# problem:
+# Everything that the training depends on is in one YAML file. `deepspin train --init train.yaml` writes one with
+# every option explained. Only `data` and a budget are required; the rest below departs from the defaults because this
+# is a small problem:
 #
 # * one layer is enough for pair interactions within the cutoff (real materials: the default, two);
 # * 16 channels are quick (default 32; more for many elements);
-# * a compiled training step is four times faster but takes a minute to compile, so it pays for runs of several minutes.
+# * a compiled training step is about twice as fast but takes a minute or more to compile; it pays for longer runs.
 #
-# A budget in epochs makes the result reproducible. `max_minutes: 30` is handier in practice: the learning rate then follows
-# the clock, and the run ends in time.
+# A budget in epochs makes the result reproducible. `max_minutes: 30` is handier in practice: the learning rate then
+# follows the clock, and the run ends in time.
 
 # %%
 settings = f"""\
@@ -133,9 +140,9 @@ model:
   channels: 16
   layers: 1
 optimizer:
-  epochs: 60
-  learning_rate: 0.01
-  batch_size: 4
+  epochs: 100
+  learning_rate: 0.02
+  batch_size: 8
 runtime:
   compile: off
   output: {(output / "iron").resolve()}
@@ -147,16 +154,17 @@ runtime:
 #
 #     deepspin train tutorial_output/iron.yaml
 #
-# and `--resume` continues a run that was interrupted. In Python the same is two lines. (`TrainingConfig.from_dict` takes a
-# dictionary instead of a file. Unknown or impossible options are refused with the name of what you may have meant.)
+# and `--resume` continues a run that was interrupted. In Python the same is two lines. (`TrainingConfig.from_dict`
+# takes a dictionary instead of a file. Unknown or impossible options are refused with the name of what you may have
+# meant.)
 
 # %%
 config = TrainingConfig.from_file(output / "iron.yaml")
 result = train(config, overwrite=True, say=print)
 
 # %% [markdown]
-# The output directory holds `model.pt`, its card `model.md`, `report.json`, `parity.png` and `learning_curves.png`. The
-# card, with data, settings and errors, is also inside `model.pt`, so a model can always say where it comes from.
+# The output directory holds `model.pt`, its card `model.md`, `report.json`, `parity.png` and `learning_curves.png`.
+# The card, with data, settings and errors, is also inside `model.pt`, so a model can always say where it comes from.
 
 # %%
 print(f"{result.card['training']['epochs']} epochs, {result.card['training']['cpu_minutes']:.1f} CPU minutes")
@@ -165,8 +173,9 @@ print("files:", ", ".join(sorted(path.name for path in result.output.iterdir() i
 # %% [markdown]
 # ## 4. Errors on unseen frames
 #
-# Energies are compared without any shift. The error of the magnetic force is split into the part across the moment, which
-# turns it, and the part along it, which stretches it. `deepspin evaluate --model MODEL --frames FRAMES` prints the same.
+# Energies are compared without any shift. The error of the magnetic force is split into the part across the moment,
+# which turns it, and the part along it, which stretches it. `deepspin evaluate --model MODEL --frames FRAMES` prints
+# the same.
 
 # %%
 unseen = read_frames(output / "iron_unseen.extxyz")
@@ -191,31 +200,31 @@ print("spread of the labels:", ", ".join(f"{name} {value:.0f}" for name, value i
 # %% [markdown]
 # ## 5. Is the physics right?
 #
-# Small errors on average do not prove that derivatives are right. The spin Hessian H_ij = ∂²E/∂m_i∂m_j is an independent
-# check, because no label contains it: the exchange constants in the package's convention (E = −½ Σ_{i≠j} J_ij e_i·e_j,
-# unit vectors, each bond once) are
+# Small errors on average do not prove that derivatives are right. The spin Hessian H_ij = ∂²E/∂m_i∂m_j is an
+# independent check, because no label contains it. The exchange constants in the package's convention (E = −½ Σ_{i≠j}
+# J_ij e_i·e_j, unit vectors, so each bond once) are
 #
 #     J_ij = −|m_i||m_j| H_ij,   i ≠ j
 #
-# Here J_ij should be |m_i||m_j| J(r_ij), with the J(r) from step 1. The model has seen 16 atoms; we ask for 54, where all
-# pairs within 4.2 Å are distinct, and for three lattice constants.
+# Here J_ij should be |m_i||m_j| J(r_ij), with the J(r) from step 1. We take the components across the moments, which
+# are those of magnons; those along them are stiffness against stretching. The model has seen 27 atoms; we ask for 54,
+# where pairs within 4.3 Å do not meet their own images, and for three lattice constants.
 
 # %%
 calc = DeepSpin(result.model)
 
 
 def exchange_constants(a: float) -> tuple[np.ndarray, np.ndarray]:
-    """Distances (Å) and isotropic J (meV) from atom 0 to the others in a ferromagnetic crystal."""
+    """Distances (Å) and J (meV) from atom 0 to the others in a ferromagnetic crystal, moments along z."""
     atoms = bulk("Fe", a=a, cubic=True).repeat(3)
     set_moments(atoms, ferromagnet(atoms, MOMENT))
     length = np.linalg.norm(get_moments(atoms), axis=1)
     hessian = calc.get_hessian(atoms, kind="moments")  # (n, 3, n, 3), eV/µB²
-    blocks = -length[0] * length[1:, None, None] * hessian[0].transpose(1, 0, 2)[1:]  # J_0j, (n - 1, 3, 3)
-    isotropic = np.trace(blocks, axis1=1, axis2=2) / 3
-    return atoms.get_distances(0, range(1, len(atoms)), mic=True), 1e3 * isotropic
+    across = (hessian[0, 0, 1:, 0] + hessian[0, 1, 1:, 1]) / 2
+    return atoms.get_distances(0, range(1, len(atoms)), mic=True), -1e3 * length[0] * length[1:] * across
 
 
-found = {a: exchange_constants(a) for a in (2.78, 2.87, 2.96)}
+found = {a: exchange_constants(a) for a in (2.81, 2.87, 2.93)}
 distance = np.concatenate([r for r, _ in found.values()])
 learned = np.concatenate([j for _, j in found.values()])
 exact = 1e3 * MOMENT**2 * exchange(distance)
@@ -233,9 +242,9 @@ beyond = np.abs(learned[~near]).max()
 print(f"largest deviation {deviation:.3f} meV; largest J beyond 4.2 Å {beyond:.3f} meV")
 
 # %% [markdown]
-# What depends on all neighbours at once is a harder test: the magnons of the ferromagnet, ħω(q) = (2/|m|)[J(0) − J(q)]
-# with J(q) = Σ_j J_0j cos(q·R_j). Small errors of distant shells would add up there, most of all in the spin-wave stiffness
-# at small q.
+# What depends on all neighbours at once is a harder test: the magnons of the ferromagnet, ħω(q) = (2/|m|)[J(0) −
+# J(q)] with J(q) = Σ_j J_0j cos(q·R_j). Small errors of distant shells would add up there, most of all in the
+# spin-wave stiffness at small q.
 
 # %%
 atoms = bulk("Fe", a=LATTICE_CONSTANT, cubic=True).repeat(3)
@@ -269,13 +278,13 @@ figure.savefig(output / "02_exchange.png", dpi=150)
 plt.close(figure)
 
 # %% [markdown]
-# The numbers a run of this script must reach; continuous integration holds it to them.
+# These numbers a run of the script must reach; the package's tests hold it to them.
 
 # %%
-assert rmse["energy"] < 1.0, rmse
-assert rmse["force"] < 10.0, rmse
-assert rmse["magnetic force, across"] < 2.0, rmse
+assert rmse["energy"] < 1.0, rmse  # of a spread of 100 meV/atom
+assert rmse["force"] < 25.0, rmse  # of 500 meV/Å
+assert rmse["magnetic force, across"] < 0.8, rmse  # of 130 meV/µB
 assert rmse["magnetic force, along"] < 4.0, rmse
-assert deviation < 1.0, deviation
-assert beyond < 0.5, beyond
-assert magnon_error < 0.03, magnon_error
+assert deviation < 2.0, deviation  # of 39 meV
+assert beyond < 3.0, beyond
+assert magnon_error < 0.04, magnon_error

@@ -29,9 +29,7 @@ Array = NDArray[np.float64]
 _KEYWORD: Final = re.compile(r"^[A-Z_]+$")
 
 
-def read(
-    path: Path, *, incomplete: Literal["error", "skip"] = "error", stru: str | Path | None = None
-) -> list[Frame]:
+def read(path: Path, *, incomplete: Literal["error", "skip"] = "error", stru: str | Path | None = None) -> list[Frame]:
     """Read a log, or the only log of a run directory.
 
     Parameters
@@ -83,23 +81,14 @@ def _frame(
     index: int,
 ) -> Frame:
     lattice = step.cell * log.lattice_constant if step.cell is not None else None
-    if (
-        lattice is not None
-        and cell is not None
-        and np.allclose(lattice, cell, rtol=0, atol=2e-5 * np.abs(cell).max())
-    ):
+    if lattice is not None and cell is not None and np.allclose(lattice, cell, rtol=0, atol=2e-5 * np.abs(cell).max()):
         lattice = cell
     if dump is not None and step.number is not None:
         entry = dump[step.number]
         lattice, positions = entry["cell"], entry["positions"]
-        if (
-            "forces" in entry
-            and step.forces is not None
-            and not np.allclose(entry["forces"], step.forces, atol=1e-4)
-        ):
+        if "forces" in entry and step.forces is not None and not np.allclose(entry["forces"], step.forces, atol=1e-4):
             raise FrameError(
-                f"forces of step {step.number} differ between the log and MD_dump; the two do not belong "
-                "together"
+                f"forces of step {step.number} differ between the log and MD_dump; the two do not belong together"
             )
     elif step.positions is None:
         raise FrameError("no coordinates before this step")
@@ -109,9 +98,7 @@ def _frame(
         positions = step.positions @ lattice if step.direct else step.positions * log.lattice_constant
     atoms = Atoms(log.symbols, positions=positions, cell=lattice, pbc=True)
     set_moments(atoms, step.moments)  # type: ignore[arg-type]  # complete steps have moments
-    labels = Labels(
-        energy=step.energy, forces=step.forces, stress=step.stress, magnetic_forces=step.magnetic_forces
-    )
+    labels = Labels(energy=step.energy, forces=step.forces, stress=step.stress, magnetic_forces=step.magnetic_forces)
     info: dict[str, Any] = {} if step.number is None else {"step": step.number}
     return Frame(atoms, labels, source=source, index=index, info=info)
 
@@ -202,9 +189,7 @@ def _read_dump(file: Path, n: int, incomplete: str) -> dict[int, dict[str, Array
     """Positions, cell and forces of ``MD_dump`` by step number."""
     dump = file.parent / "MD_dump"
     if not dump.is_file():
-        raise FrameError(
-            "the positions of an MD run are in MD_dump, which is not beside the log", source=file
-        )
+        raise FrameError("the positions of an MD run are in MD_dump, which is not beside the log", source=file)
     steps: dict[int, dict[str, Array]] = {}
     lines = dump.read_text(encoding="utf-8").splitlines()
     starts = [k for k, line in enumerate(lines) if line.startswith("MDSTEP:")]
@@ -226,9 +211,7 @@ def _dump_block(block: list[str], n: int) -> dict[str, Array]:
     constant_line = next(line for line in block if line.startswith("LATTICE_CONSTANT"))
     constant = float(constant_line.split()[1]) * (Bohr if "Bohr" in constant_line else 1.0)
     vectors = next(k for k, line in enumerate(block) if line.startswith("LATTICE_VECTORS"))
-    cell = constant * np.array(
-        [[float(c) for c in line.split()] for line in block[vectors + 1 : vectors + 4]]
-    )
+    cell = constant * np.array([[float(c) for c in line.split()] for line in block[vectors + 1 : vectors + 4]])
     header = next((k for k, line in enumerate(block) if line.startswith("INDEX")), None)
     if header is None:
         raise ValueError("no column header")

@@ -128,12 +128,7 @@ class _Parser:
             self.running(k).converged = False
             self.step = None
         elif match := _ENERGY.search(line):
-            if (
-                self.step is None
-                and log.steps
-                and not log.steps[-1].converged
-                and log.steps[-1].energy is None
-            ):
+            if self.step is None and log.steps and not log.steps[-1].converged and log.steps[-1].energy is None:
                 self.step = log.steps[-1]
             self.running(k).energy = _value(match[1], path, k)
             self.step = None
@@ -168,18 +163,14 @@ def _read_magnetic(step: Step, title: str, unit: str, lines: list[str], k: int, 
         step.moments = vectors
         return
     if unit not in _MAGNETIC_UNITS:
-        raise FrameError(
-            f"magnetic forces in unit {unit!r}; known: {list(_MAGNETIC_UNITS)}", source=path, line=k + 1
-        )
+        raise FrameError(f"magnetic forces in unit {unit!r}; known: {list(_MAGNETIC_UNITS)}", source=path, line=k + 1)
     step.magnetic_forces = vectors * _MAGNETIC_UNITS[unit]
 
 
 def _read_mechanical(log: Log, title: str, lines: list[str], k: int, path: Path) -> None:
     """Forces and stress come after the energy and belong to the step before."""
     if not log.steps or (log.steps[-1].energy is None and log.steps[-1].converged):
-        raise FrameError(
-            f"{title} without a 'final etot' before it; parts are missing", source=path, line=k + 1
-        )
+        raise FrameError(f"{title} without a 'final etot' before it; parts are missing", source=path, line=k + 1)
     step = log.steps[-1]
     if title == "TOTAL-FORCE":
         step.forces = _table(lines, _first_row(lines, k), len(log.symbols), 3, path, k)
@@ -221,9 +212,7 @@ def _table(
 ) -> Array:
     """``rows`` lines of (a label and) ``columns`` numbers; one more such line is an error too."""
     if rows == 0:
-        raise FrameError(
-            "no atom types before the first table; is this an ABACUS running_*.log?", source=path
-        )
+        raise FrameError("no atom types before the first table; is this an ABACUS running_*.log?", source=path)
     values = np.empty((rows, columns))
     width = columns + labelled
     for i in range(rows):
@@ -239,9 +228,7 @@ def _table(
         try:
             values[i] = [float(cell) for cell in cells[labelled : labelled + columns]]
         except ValueError:
-            raise FrameError(
-                f"not numbers: {lines[start + i].strip()!r}", source=path, line=start + i + 1
-            ) from None
+            raise FrameError(f"not numbers: {lines[start + i].strip()!r}", source=path, line=start + i + 1) from None
     extra = lines[start + rows].split() if start + rows < len(lines) else []
     if labelled and len(extra) >= width and re.fullmatch(r"[A-Za-z]\w*", extra[0]) and _is_number(extra[1]):
         raise FrameError(

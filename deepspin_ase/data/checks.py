@@ -66,15 +66,13 @@ def check_plausible(frame: Frame, limits: PlausibleLimits | None = None) -> None
     if labels.stress is not None and np.abs(labels.stress).max() > limits.stress:
         worst = np.abs(labels.stress).max()
         raise FrameError(
-            f"stress component of {worst:g} eV/Å³ (limit {limits.stress:g}); is it in kbar or GPa, or a "
-            "virial in eV?",
+            f"stress component of {worst:g} eV/Å³ (limit {limits.stress:g}); is it in kbar or GPa, or a virial in eV?",
             **frame.where(),
         )
     per_atom = frame.energy_per_atom
     if per_atom is not None and abs(per_atom) > limits.energy_per_atom:
         raise FrameError(
-            f"energy of {per_atom:g} eV per atom (limit {limits.energy_per_atom:g}); is it in eV, per "
-            "structure?",
+            f"energy of {per_atom:g} eV per atom (limit {limits.energy_per_atom:g}); is it in eV, per structure?",
             **frame.where(),
         )
     _check_moments_given(frame)
@@ -94,8 +92,7 @@ def _check_moments_given(frame: Frame) -> None:
     magnetic = frame.labels.magnetic_forces
     if magnetic is not None and np.nanmax(np.abs(magnetic)) > 0 and not frame.moments.any():
         raise FrameError(
-            "there are magnetic forces, but every moment is zero; name the column or file that holds the "
-            "moments",
+            "there are magnetic forces, but every moment is zero; name the column or file that holds the moments",
             **frame.where(),
         )
 
@@ -134,9 +131,7 @@ def _closest_pair(frame: Frame, shortest: float) -> tuple[int, int, float] | Non
     pbc = np.asarray(atoms.pbc)
     box = complete_cell(np.where(pbc[:, None], atoms.cell.array, 0.0))
     inverse = np.linalg.inv(box)
-    margin = np.where(
-        pbc, shortest * np.linalg.norm(inverse, axis=0), 0.0
-    )  # in fractions of the plane spacing
+    margin = np.where(pbc, shortest * np.linalg.norm(inverse, axis=0), 0.0)  # in fractions of the plane spacing
     fractions = atoms.positions @ inverse
     fractions -= np.where(pbc, np.floor(fractions), 0.0)
     points, owners = [fractions], [np.arange(len(atoms))]

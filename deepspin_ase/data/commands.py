@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from deepspin_ase.data.frames import Frame
 
 _FORMATS = "extxyz, deepmd-npy, deepmd-tf, abacus, vasp-deltaspin"
-_KEYS_HELP = (
-    "Option of the format as name=value, e.g. energy_key=dft_energy or species=Ni,O. May be repeated."
-)
+_KEYS_HELP = "Option of the format as name=value, e.g. energy_key=dft_energy or species=Ni,O. May be repeated."
 _SPIN_HELP = "deepmd-tf only: species:virtual_len:spin_norm in Å and µB, e.g. Ni:0.4:1.2737. May be repeated."
 
 
@@ -69,9 +67,7 @@ def inspect(
     picture: Annotated[
         Path | None, typer.Option("--picture", "-p", help="Write histograms to this file (.png, .pdf, .svg).")
     ] = None,
-    json: Annotated[
-        Path | None, typer.Option("--json", help="Write the report to this file as JSON.")
-    ] = None,
+    json: Annotated[Path | None, typer.Option("--json", help="Write the report to this file as JSON.")] = None,
     from_format: Annotated[
         str | None,
         typer.Option("--from", help=f"Format of the inputs: {_FORMATS}. Default: from the content."),
@@ -138,9 +134,7 @@ def parse_spin(words: Iterable[str]) -> dict[str, tuple[float, float]]:
         try:
             symbol, length, norm = parts[0], float(parts[1]), float(parts[2])
         except (IndexError, ValueError):
-            raise InputError(
-                f"{word!r} is not of the form species:virtual_len:spin_norm, e.g. Ni:0.4:1.2737"
-            ) from None
+            raise InputError(f"{word!r} is not of the form species:virtual_len:spin_norm, e.g. Ni:0.4:1.2737") from None
         pairs[symbol] = (length, norm)
     return pairs
 

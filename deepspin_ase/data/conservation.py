@@ -80,9 +80,7 @@ class ConservationEstimate:
         )
 
 
-def estimate_conservation(
-    frames: Sequence[Frame], *, max_frames: int = 400, seed: int = 0
-) -> ConservationEstimate:
+def estimate_conservation(frames: Sequence[Frame], *, max_frames: int = 400, seed: int = 0) -> ConservationEstimate:
     """Estimate the ratio of energy differences to the work of the magnetic-force labels.
 
     Parameters
@@ -112,8 +110,7 @@ def estimate_conservation(
         offset += len(group)
     if not tables:
         return ConservationEstimate(
-            reason="fewer than three frames share composition and cell and have all of energy, forces, "
-            "magnetic forces"
+            reason="fewer than three frames share composition and cell and have all of energy, forces, magnetic forces"
         )
     table = np.concatenate(tables)
     table = table[(np.abs(table[:, 1]) + np.abs(table[:, 2])) > 1e-9]  # the same state twice says nothing
@@ -180,11 +177,7 @@ def _pair_table(group: Sequence[Frame]) -> Array:
         magnetic_work, angle, change = _magnetic_work(own, field, moments[:i], magnetic[:i])
         distance = np.sqrt((shift**2).sum(axis=2).mean(axis=1))
         first, second = np.full(i, i, dtype=float), np.arange(i, dtype=float)
-        rows.append(
-            np.stack(
-                [energies[i] - energies[:i], work, magnetic_work, distance, angle, change, first, second]
-            )
-        )
+        rows.append(np.stack([energies[i] - energies[:i], work, magnetic_work, distance, angle, change, first, second]))
     return np.concatenate(rows, axis=1).T
 
 
@@ -233,9 +226,7 @@ def _judge(near: Array, nearer: Array, n: int, rng: np.random.Generator) -> Cons
     elif slope <= 0 or error > 0.1 * slope:
         reason = f"the fit scatters: {slope:.2f} ± {error:.2f}"
     elif abs(wide - slope) > max(3 * error, 0.1 * slope):
-        reason = (
-            f"the fit depends on the range of pairs: {slope:.2f} for the nearest, {wide:.2f} for more of them"
-        )
+        reason = f"the fit depends on the range of pairs: {slope:.2f} for the nearest, {wide:.2f} for more of them"
     if reason:
         return ConservationEstimate(pairs=len(nearer), reason=reason)
     return ConservationEstimate(slope, error, force_slope, force_error, len(nearer))

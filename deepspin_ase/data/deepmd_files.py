@@ -29,9 +29,7 @@ def find_sets(system: Path) -> list[Path]:
     sets = sorted(d for d in system.glob("set.*") if d.is_dir())
     if not sets:
         raw = (
-            " (raw text files are not read; make sets with `raw_to_set.sh`)"
-            if (system / "coord.raw").is_file()
-            else ""
+            " (raw text files are not read; make sets with `raw_to_set.sh`)" if (system / "coord.raw").is_file() else ""
         )
         raise FrameError(f"no set.* directory next to type.raw{raw}", source=system)
     return sets
@@ -62,9 +60,7 @@ def check_elements(names: Sequence[str], system: Path) -> None:
     """Type names must be chemical symbols."""
     wrong = [name for name in names if name not in atomic_numbers]
     if wrong:
-        raise FrameError(
-            f"types {wrong} are no chemical symbols; give species=, one symbol per type", source=system
-        )
+        raise FrameError(f"types {wrong} are no chemical symbols; give species=, one symbol per type", source=system)
 
 
 def looks_like_pseudo_atoms(system: Path) -> bool:
@@ -132,9 +128,7 @@ def prepare_directory(path: Path, *, overwrite: bool) -> None:
     """
     old = find_systems(path) if path.is_dir() else []
     if old and not overwrite:
-        raise InputError(
-            f"{path} already holds {len(old)} deepmd system(s), e.g. {old[0]}; give overwrite=True"
-        )
+        raise InputError(f"{path} already holds {len(old)} deepmd system(s), e.g. {old[0]}; give overwrite=True")
     for system in old:
         for entry in system.iterdir():
             if entry.is_dir() and re.fullmatch(r"set\.\d+", entry.name):

@@ -54,9 +54,7 @@ def _read_system(system: Path, species: Sequence[str] | None) -> list[Frame]:
     types = read_types(system)
     names = read_type_map(system, species)
     if names is None:
-        raise FrameError(
-            "there is no type_map.raw; give species=, one chemical symbol per type index", source=system
-        )
+        raise FrameError("there is no type_map.raw; give species=, one chemical symbol per type index", source=system)
     check_elements(names, system)
     periodic = not (system / "nopbc").is_file()
     frames: list[Frame] = []
@@ -140,11 +138,7 @@ def write(
     FrameError
         Partial periodicity, or a magnetic force missing on an atom that has a moment.
     """
-    names = (
-        list(type_map)
-        if type_map is not None
-        else list(dict.fromkeys(s for f in frames for s in f.atoms.symbols))
-    )
+    names = list(type_map) if type_map is not None else list(dict.fromkeys(s for f in frames for s in f.atoms.symbols))
     groups: dict[tuple, list[Frame]] = {}
     for frame in frames:
         lost = sorted(set(frame.atoms.symbols) - set(names))

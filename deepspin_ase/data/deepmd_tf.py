@@ -129,9 +129,7 @@ def _check_spin(spin: Spin, names: Sequence[str], source: Path | None) -> None:
         if symbol not in names:
             raise FrameError(f"spin names {symbol!r}, but the types are {list(names)}", source=source)
         if len(pair) != 2 or min(pair) <= 0:
-            raise InputError(
-                f"spin[{symbol!r}] must be (virtual_len in Å, spin_norm in µB), both > 0; got {pair}"
-            )
+            raise InputError(f"spin[{symbol!r}] must be (virtual_len in Å, spin_norm in µB), both > 0; got {pair}")
 
 
 def _match(
@@ -195,11 +193,7 @@ def write(
     FrameError
         A moment on a species that is not in ``spin``, or only one of the two kinds of forces.
     """
-    names = (
-        list(species)
-        if species is not None
-        else list(dict.fromkeys(s for f in frames for s in f.atoms.symbols))
-    )
+    names = list(species) if species is not None else list(dict.fromkeys(s for f in frames for s in f.atoms.symbols))
     _check_spin(spin, names, None)
     groups: dict[tuple, list[tuple[Frame, NDArray[np.int64]]]] = {}
     for frame in frames:
@@ -226,12 +220,8 @@ def write(
                 rows = [labels.forces[order], complete_magnetic_forces(frame)[order][carriers]]
                 arrays.setdefault("force", []).append(np.concatenate(rows).ravel())
             if labels.stress is not None:
-                arrays.setdefault("virial", []).append(
-                    stress_to_virial(labels.stress, frame.atoms.cell.volume).ravel()
-                )
-        types = [names.index(s) for s in symbols] + [
-            len(names) + magnetic.index(symbols[i]) for i in carriers
-        ]
+                arrays.setdefault("virial", []).append(stress_to_virial(labels.stress, frame.atoms.cell.volume).ravel())
+        types = [names.index(s) for s in symbols] + [len(names) + magnetic.index(symbols[i]) for i in carriers]
         stacked = {name: np.array(rows) for name, rows in arrays.items()}
         write_system(system, types, names, stacked, periodic=periodic, set_size=set_size)
 
@@ -245,8 +235,7 @@ def _check_frame(frame: Frame, names: Sequence[str], spin: Spin) -> NDArray[np.i
     silent = sorted({s for s, m in zip(symbols, frame.moments, strict=True) if m.any() and s not in spin})
     if silent:
         raise FrameError(
-            f"{silent} carry moments but are not in spin, which has {sorted(spin)}; their moments would "
-            "be lost",
+            f"{silent} carry moments but are not in spin, which has {sorted(spin)}; their moments would be lost",
             **frame.where(),
         )
     if (frame.labels.forces is None) != (frame.labels.magnetic_forces is None):

@@ -86,13 +86,9 @@ def read(
             raise FrameError(problem.message, source=path, frame=index, line=line) from None
     lost = sorted(set(chosen) - found)
     if lost and frames:
-        listed = (
-            ", ".join(sorted(named_values(parse_block(path, 0, 1, next(iterate_blocks(path))[2]))))
-            or "nothing"
-        )
+        listed = ", ".join(sorted(named_values(parse_block(path, 0, 1, next(iterate_blocks(path))[2])))) or "nothing"
         raise FrameError(
-            f"no frame has {', '.join(f'{chosen[n]!r} (for {n})' for n in lost)}; the first one has: "
-            f"{listed}",
+            f"no frame has {', '.join(f'{chosen[n]!r} (for {n})' for n in lost)}; the first one has: {listed}",
             source=path,
         )
     return frames
@@ -174,17 +170,14 @@ def iterate_blocks(path: Path) -> Iterator[tuple[int, int, list[str]]]:
             n = int(lines[start])
         except ValueError:
             raise FrameError(
-                f"expected a number of atoms, found {lines[start][:60]!r}; does the count of the frame "
-                "before fit?",
+                f"expected a number of atoms, found {lines[start][:60]!r}; does the count of the frame before fit?",
                 **where,
             ) from None
         if n < 1:
             raise FrameError(f"the number of atoms is {n}", **where)
         block = lines[start : start + n + 2]
         if len(block) < n + 2:
-            raise FrameError(
-                f"the file ends after {max(len(block) - 2, 0)} of {n} atoms; it is truncated", **where
-            )
+            raise FrameError(f"the file ends after {max(len(block) - 2, 0)} of {n} atoms; it is truncated", **where)
         _check_rows(path, index, start, block)
         yield index, start + 1, block
         start, index = start + n + 2, index + 1

@@ -154,9 +154,7 @@ class Frame:
         for name in (FORCES, MAGNETIC_FORCES):
             label = getattr(self.labels, name)
             if label is not None and len(label) != len(atoms):
-                raise FrameError(
-                    f"{name} for {len(label)} atoms, but the structure has {len(atoms)}", **where
-                )
+                raise FrameError(f"{name} for {len(label)} atoms, but the structure has {len(atoms)}", **where)
         object.__setattr__(self, "atoms", atoms)
         object.__setattr__(self, "info", dict(self.info))
 

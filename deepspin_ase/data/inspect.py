@@ -111,13 +111,10 @@ class InspectionReport:
         if self.energy_range:
             span = 1e3 * (self.energy_range[1] - self.energy_range[0])
             lines.append(
-                f"energy: {self.energy_range[0]:.6f} to {self.energy_range[1]:.6f} eV/atom (span "
-                f"{span:.1f} meV/atom)"
+                f"energy: {self.energy_range[0]:.6f} to {self.energy_range[1]:.6f} eV/atom (span {span:.1f} meV/atom)"
             )
         if self.force_rms is not None:
-            lines.append(
-                f"forces: rms {self.force_rms:.4f} eV/Å per component, largest {self.force_max:.3f} eV/Å"
-            )
+            lines.append(f"forces: rms {self.force_rms:.4f} eV/Å per component, largest {self.force_max:.3f} eV/Å")
         if self.stress_max is not None:
             lines.append(f"stress: largest component {self.stress_max:.5f} eV/Å³")
         for symbol, s in self.species.items():
@@ -130,9 +127,7 @@ class InspectionReport:
         if self.labels.get("magnetic_forces"):
             if self.net_torque is not None:
                 verdict = "no sign of" if self.net_torque < 0.1 else "there is"
-                lines.append(
-                    f"net torque: {self.net_torque:.2%} of the torques; {verdict} spin-orbit anisotropy"
-                )
+                lines.append(f"net torque: {self.net_torque:.2%} of the torques; {verdict} spin-orbit anisotropy")
             lines.append(f"magnetic forces and energies: {self.conservation.to_text()}")
         lines.append(f"duplicates: {len(self.duplicates)}")
         lines.extend(f"remark: {remark}" for remark in self.remarks)
@@ -229,9 +224,7 @@ def find_duplicates(frames: Sequence[Frame]) -> list[tuple[int, int]]:
              for f in (frames[k] for k in members)]
         )  # fmt: skip
         weights = np.random.default_rng(0).standard_normal(states.shape[1])
-        finger = (
-            states @ weights
-        )  # equal states have nearly equal fingerprints: only neighbours need comparing
+        finger = states @ weights  # equal states have nearly equal fingerprints: only neighbours need comparing
         order = np.argsort(finger)
         reach = _SAME * np.abs(weights).sum()
         for a, first in enumerate(order):
@@ -299,9 +292,7 @@ def _net_torque(frames: Sequence[Frame]) -> float | None:
     return net / total if total > 0 else None
 
 
-def _remarks(
-    frames: Sequence[Frame], labels: Mapping[str, int], duplicates: Sequence[tuple[int, int]]
-) -> list[str]:
+def _remarks(frames: Sequence[Frame], labels: Mapping[str, int], duplicates: Sequence[tuple[int, int]]) -> list[str]:
     remarks = [
         f"{name} is missing in {len(frames) - count} of {len(frames)} frames"
         for name, count in labels.items()
@@ -329,9 +320,7 @@ def _remarks(
             "those with forces)"
         )
     if duplicates:
-        remarks.append(
-            f"frames {duplicates[0][0]} and {duplicates[0][1]} are the same structure with the same moments"
-        )
+        remarks.append(f"frames {duplicates[0][0]} and {duplicates[0][1]} are the same structure with the same moments")
     if not any(f.moments.any() for f in frames):
         remarks.append("no frame has moments")
     return remarks

@@ -38,9 +38,7 @@ FORMATS: Final[dict[str, Format]] = {
     f.name: f
     for f in (
         Format("extxyz", "deepspin_ase.data.extxyz", "extended XYZ, one text file"),
-        Format(
-            "deepmd-npy", "deepspin_ase.data.deepmd_npy", "DeePMD-kit npy with spin.npy and force_mag.npy"
-        ),
+        Format("deepmd-npy", "deepspin_ase.data.deepmd_npy", "DeePMD-kit npy with spin.npy and force_mag.npy"),
         Format(
             "deepmd-tf",
             "deepspin_ase.data.deepmd_tf",
@@ -161,9 +159,7 @@ def guess_format(path: str | Path) -> str:
         raise FileNotFoundError(2, "No such file or directory", str(path))
     name = _guess_directory(path) if path.is_dir() else _guess_file(path)
     if name is None:
-        raise FrameError(
-            f"the format is not recognised; give format= (--from), one of: {_names(False)}", source=path
-        )
+        raise FrameError(f"the format is not recognised; give format= (--from), one of: {_names(False)}", source=path)
     return name
 
 
@@ -217,6 +213,4 @@ def _check_options(function: Callable[..., Any], keys: dict[str, Any], entry: Fo
         )
     missing = [n for n, p in known.items() if p.default is inspect.Parameter.empty and n not in keys]
     if missing:
-        raise InputError(
-            f"{doing} {entry.name!r} needs the option {', '.join(map(repr, missing))}: {entry.hint}"
-        )
+        raise InputError(f"{doing} {entry.name!r} needs the option {', '.join(map(repr, missing))}: {entry.hint}")

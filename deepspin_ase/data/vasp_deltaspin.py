@@ -67,11 +67,7 @@ def read(
     structure = _read_structure(Path(poscar) if poscar is not None else file.parent / "POSCAR")
     incar = file.parent / "INCAR"
     tags = parse_incar(incar) if incar.is_file() else {}
-    if (
-        len(blocks) > 1
-        and tags.get("ISIF", ["2"])[0] not in ("0", "1", "2")
-        and tags.get("NSW", ["0"])[0] != "0"
-    ):
+    if len(blocks) > 1 and tags.get("ISIF", ["2"])[0] not in ("0", "1", "2") and tags.get("NSW", ["0"])[0] != "0":
         raise FrameError(
             f"INCAR has ISIF = {tags['ISIF'][0]}: the cell changes, and the summaries do not say how",
             source=file,
@@ -82,9 +78,7 @@ def read(
         try:
             frame = _frame(block, structure, tags, unconstrained_moments, str(file), index, stresses)
         except FrameError as problem:
-            raise FrameError(
-                problem.message, source=file, frame=index, line=problem.line or block.line
-            ) from None
+            raise FrameError(problem.message, source=file, frame=index, line=problem.line or block.line) from None
         frames.append(frame)
     return frames
 
@@ -130,9 +124,7 @@ def _frame(
     stress = None
     if "virial" in block.values:
         if block.values["virial"].size != 9:
-            raise FrameError(
-                f"virial of {block.values['virial'].size} numbers, expected 9", line=block.lines["virial"]
-            )
+            raise FrameError(f"virial of {block.values['virial'].size} numbers, expected 9", line=block.lines["virial"])
         stress = virial_to_stress(block.values["virial"], atoms.cell.volume)
     elif stresses is not None:
         stress = stresses[index]
@@ -203,8 +195,7 @@ def _check_multipliers(magnetic_forces: Array, block: Block) -> None:
     off = np.abs(block.multipliers.reshape(-1, 3) + magnetic_forces).max()
     if off > 1e-5 + 1e-4 * np.abs(magnetic_forces).max():
         raise FrameError(
-            f"'Magnetic Force' is not minus the final lambda of this output (off by {off:.3g} eV/µB): "
-            "mixed-up runs?",
+            f"'Magnetic Force' is not minus the final lambda of this output (off by {off:.3g} eV/µB): mixed-up runs?",
             line=block.lines["magnetic_forces"],
         )
 

@@ -29,9 +29,7 @@ _TITLES = {
     "Magnetic Force": "magnetic_forces",
     "Virial": "virial",
 }
-_TITLE = re.compile(
-    r"^\s*(?P<name>[A-Z][A-Za-z ]*?)\s*(?:\((?P<u1>[^)]*)\))?\s*:\s*(?:\((?P<u2>[^)]*)\))?\s*$"
-)
+_TITLE = re.compile(r"^\s*(?P<name>[A-Z][A-Za-z ]*?)\s*(?:\((?P<u1>[^)]*)\))?\s*:\s*(?:\((?P<u2>[^)]*)\))?\s*$")
 _UNITS = {
     "rms": ("muB", "uB"),
     "energy": ("eV",),
@@ -102,9 +100,7 @@ def _name(line: str, path: Path, k: int) -> str | None:
     name = _TITLES[match["name"]]
     unit = match["u1"] or match["u2"]
     if unit is not None and unit not in _UNITS[name]:
-        raise FrameError(
-            f"unit {unit!r} in {line.strip()!r}, expected {_UNITS[name][0]}", source=path, line=k + 1
-        )
+        raise FrameError(f"unit {unit!r} in {line.strip()!r}, expected {_UNITS[name][0]}", source=path, line=k + 1)
     return name
 
 
@@ -112,9 +108,7 @@ def _collect(lines: list[str], start: int, *, columns: int | None = None) -> tup
     """Words of the lines that begin like a number (and have so many columns), and where they end."""
     words: list[str] = []
     k = start
-    while (
-        k < len(lines) and re.match(r"^\s*[-+]?(\d|\.\d)", lines[k]) and not re.search(r"DAYS|F=", lines[k])
-    ):
+    while k < len(lines) and re.match(r"^\s*[-+]?(\d|\.\d)", lines[k]) and not re.search(r"DAYS|F=", lines[k]):
         if columns is not None and len(lines[k].split()) != columns:
             break
         words += lines[k].split()

@@ -69,9 +69,7 @@ class Bonds:
         keys = np.column_stack([self.i, self.j, self.image])
         twice = np.flatnonzero((keys[1:] == keys[:-1]).all(axis=1))
         if len(twice):
-            raise InputError(
-                f"the bond (i, j, S) = {_bond_text(keys[twice[0]])} is listed twice; add the tensors."
-            )
+            raise InputError(f"the bond (i, j, S) = {_bond_text(keys[twice[0]])} is listed twice; add the tensors.")
         order = np.lexsort((*(-self.image.T[::-1]), self.i, self.j))
         reverse = np.column_stack([self.j, self.i, -self.image])[order]
         missing = np.flatnonzero((reverse != keys).any(axis=1))
@@ -179,9 +177,7 @@ def neighbour_pairs(
     box = Cell(np.where(pbc[:, None], cell, 0.0)).complete().array
     search = NeighborList(cutoff=float(cutoff), full_list=both_orders)
     points = np.ascontiguousarray(positions, dtype=float)
-    i, j, image, vector, distance = search.compute(
-        points=points, box=box, periodic=np.asarray(pbc), quantities="ijSDd"
-    )
+    i, j, image, vector, distance = search.compute(points=points, box=box, periodic=np.asarray(pbc), quantities="ijSDd")
     return i.astype(np.int64), j.astype(np.int64), image.astype(np.int64), vector, distance
 
 

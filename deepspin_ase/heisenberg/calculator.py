@@ -87,9 +87,7 @@ class Heisenberg(MagneticCalculator):
     ) -> None:
         super().__init__()
         if model is not None and not isinstance(model, HeisenbergModel):
-            raise TypeError(
-                f"model = {model!r}; allowed: a HeisenbergModel, or exchange=J(r) instead of a model."
-            )
+            raise TypeError(f"model = {model!r}; allowed: a HeisenbergModel, or exchange=J(r) instead of a model.")
         terms = (model, exchange, pseudo_dipolar, anisotropy, field, landau, lattice)
         if all(term is None for term in terms):
             raise InputError("Heisenberg() has no term; give a model, or exchange=, anisotropy=, field=, ...")

@@ -79,8 +79,7 @@ def match_sites(reference: Atoms, atoms: Atoms, classes: Callable[[], Integers])
     n, total = len(reference), len(atoms)
     if total == 0 or total % n:
         raise InputError(
-            f"the structure has {total} atoms and the model {n} sites; it must hold whole copies of the "
-            "model."
+            f"the structure has {total} atoms and the model {n} sites; it must hold whole copies of the model."
         )
     same_order = total == n and bool(np.array_equal(reference.numbers, atoms.numbers))
     identity = SiteMap(np.arange(n), np.zeros((n, 3), dtype=np.int64), np.eye(3, dtype=np.int64))
@@ -122,19 +121,13 @@ def _supercell_matrix(reference: Atoms, atoms: Atoms) -> Integers:
             f"{matrix.tolist()}). If it is rotated, use model.rotated(...) or model.repeat(...) so that the "
             "model has as many sites as the structure has atoms."
         )
-    strain = np.abs(
-        np.linalg.inv(own) @ np.linalg.inv(matrix) @ atoms.cell.complete().array - np.eye(3)
-    ).max()
+    strain = np.abs(np.linalg.inv(own) @ np.linalg.inv(matrix) @ atoms.cell.complete().array - np.eye(3)).max()
     if strain > _MAX_STRAIN:
-        raise InputError(
-            f"the cell differs by a strain of {strain:.2f} from the model's; allowed: {_MAX_STRAIN}."
-        )
+        raise InputError(f"the cell differs by a strain of {strain:.2f} from the model's; allowed: {_MAX_STRAIN}.")
     return matrix
 
 
-def _match(
-    reference: Atoms, atoms: Atoms, matrix: Integers, spacing: float, *, same_order: bool
-) -> list[SiteMap]:
+def _match(reference: Atoms, atoms: Atoms, matrix: Integers, spacing: float, *, same_order: bool) -> list[SiteMap]:
     """Assignments that fit; more than one only if the origin is lost."""
     own = reference.cell.complete()
     fractions = reference.positions @ np.linalg.inv(own.array)
@@ -165,9 +158,7 @@ def _match(
     return fits
 
 
-def _nearest(
-    tree: cKDTree, fractions: Array, cell: Array, points: Array, open_axes: NDArray[np.bool_]
-) -> Integers:
+def _nearest(tree: cKDTree, fractions: Array, cell: Array, points: Array, open_axes: NDArray[np.bool_]) -> Integers:
     """Nearest site of each point: a few candidates from the tree, compared in Å."""
     wrapped = np.where(open_axes, 0.0, points % 1.0 % 1.0)
     count = min(16, len(fractions))

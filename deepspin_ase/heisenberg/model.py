@@ -89,9 +89,7 @@ class HeisenbergModel:
             raise InputError(f"a bond names site {self.bonds.i.max()}; the {n} sites are counted from 0.")
         loose = np.setdiff1d(self.bonds.i, np.flatnonzero(self.magnitudes))
         if len(loose):
-            raise InputError(
-                f"site {loose[0]} has bonds but magnitude 0; give it a magnitude or take the bonds out."
-            )
+            raise InputError(f"site {loose[0]} has bonds but magnitude 0; give it a magnitude or take the bonds out.")
 
     @classmethod
     def from_shells(
@@ -167,9 +165,7 @@ class HeisenbergModel:
         lengths = _magnitudes(atoms, magnitudes)
         radius = getattr(exchange, "cutoff", None) if cutoff is None else cutoff
         if radius is None:
-            raise InputError(
-                "cutoff is missing: give it in Å, or use a function with one (Exponential, ...)."
-            )
+            raise InputError("cutoff is missing: give it in Å, or use a function with one (Exponential, ...).")
         bonds = function_bonds(atoms, lengths > 0, exchange, float(radius), dmi)
         return cls._on(atoms, lengths, bonds, anisotropy, field)
 

@@ -16,9 +16,7 @@ from deepspin_ase.vectors import Array
 class PairSums:
     """Neighbour list, kept while the geometry stays the same, and the sums over it."""
 
-    def __init__(
-        self, exchange: PairTable | None, dipolar: PairTable | None, lattice: PairTable | None
-    ) -> None:
+    def __init__(self, exchange: PairTable | None, dipolar: PairTable | None, lattice: PairTable | None) -> None:
         self.exchange, self.dipolar, self.lattice = exchange, dipolar, lattice
         self.cutoff = max((t.cutoff for t in (exchange, dipolar, lattice) if t is not None), default=0.0)
         self._geometry: tuple[NDArray[np.generic], ...] | None = None

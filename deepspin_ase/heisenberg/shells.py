@@ -118,9 +118,7 @@ class _Shells:
                     number = int(match[0])
                     break
                 raise InputError(self._message(species, key, distances))
-            if not self.atoms.pbc.any() and len(self.pairs[0]) == self.magnetic.sum() * (
-                self.magnetic.sum() - 1
-            ):
+            if not self.atoms.pbc.any() and len(self.pairs[0]) == self.magnetic.sum() * (self.magnetic.sum() - 1):
                 raise InputError(self._message(species, key, distances))
             if self.cutoff > 200.0:
                 raise InputError(self._message(species, key, distances))
@@ -157,9 +155,7 @@ def _magnetic_pairs(
 ) -> tuple[Integers, Integers, Integers, Array, Array]:
     """Ordered pairs among the magnetic sites, in the numbering of the whole structure."""
     sites = np.flatnonzero(magnetic)
-    i, j, image, vectors, distance = neighbour_pairs(
-        atoms.positions[sites], atoms.cell.array, atoms.pbc, cutoff
-    )
+    i, j, image, vectors, distance = neighbour_pairs(atoms.positions[sites], atoms.cell.array, atoms.pbc, cutoff)
     return sites[i], sites[j], image, vectors, distance
 
 
@@ -206,7 +202,6 @@ def _dmi_tensor(value: Any, vectors: Array) -> Array:
     array = np.asarray(function(vectors), dtype=float)
     if array.shape != vectors.shape:
         raise InputError(
-            f"dmi returned shape {array.shape} for bond vectors {vectors.shape}; it must give a vector "
-            "per bond."
+            f"dmi returned shape {array.shape} for bond vectors {vectors.shape}; it must give a vector per bond."
         )
     return dm_tensor(array)

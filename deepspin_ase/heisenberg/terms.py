@@ -246,9 +246,7 @@ def anisotropy_by_species(table: Mapping[str, ArrayLike]) -> dict[int, Array]:
     return result
 
 
-def anisotropy_tensors(
-    anisotropy: Anisotropy | None, numbers: NDArray[np.int64], magnetic: NDArray[np.bool_]
-) -> Array:
+def anisotropy_tensors(anisotropy: Anisotropy | None, numbers: NDArray[np.int64], magnetic: NDArray[np.bool_]) -> Array:
     """Tensors of the sites, (n, 3, 3), from one tensor, a dict by species or an array; else zero."""
     tensors = np.zeros((len(numbers), 3, 3))
     if isinstance(anisotropy, Mapping):
@@ -258,8 +256,7 @@ def anisotropy_tensors(
         given = as_finite(anisotropy, "anisotropy")
         if given.shape not in ((3, 3), tensors.shape):
             raise InputError(
-                f"anisotropy has shape {given.shape}; allowed: (3, 3), {{species: (3, 3)}} or "
-                f"{tensors.shape}, in eV."
+                f"anisotropy has shape {given.shape}; allowed: (3, 3), {{species: (3, 3)}} or {tensors.shape}, in eV."
             )
         tensors[:] = given
     tensors[~magnetic] = 0.0

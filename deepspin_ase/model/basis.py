@@ -84,9 +84,7 @@ def apply_rank2(tensor: Tensor, vector: Tensor) -> Tensor:
     zz = uniaxial * (2.0 / _SQRT6)
     xx, yy = biaxial / _SQRT2 - 0.5 * zz, -biaxial / _SQRT2 - 0.5 * zz
     vx, vy, vz = vector.unbind(1)
-    return torch.stack(
-        [xx * vx + xy * vy + xz * vz, xy * vx + yy * vy + yz * vz, xz * vx + yz * vy + zz * vz], dim=1
-    )
+    return torch.stack([xx * vx + xy * vy + xz * vz, xy * vx + yy * vy + yz * vz, xz * vx + yz * vy + zz * vz], dim=1)
 
 
 class RadialBasis(nn.Module):

@@ -33,9 +33,7 @@ def eager_function(potential: Potential) -> Function:
     """Energies and first derivatives by ordinary torch operations."""
 
     def evaluate(inputs: Inputs) -> Outputs:
-        out = energy_and_derivatives(
-            potential.network, inputs, cutoff=potential.config.cutoff, create_graph=False
-        )
+        out = energy_and_derivatives(potential.network, inputs, cutoff=potential.config.cutoff, create_graph=False)
         return Outputs(*(t.detach() for t in out))
 
     return evaluate
@@ -68,9 +66,7 @@ def compiled_function(potential: Potential, *, directory: Path | None = None) ->
         return Outputs(*run(*inputs))
 
     if (difference := _difference(potential, eager, evaluate)) > _TOLERANCE[potential.dtype]:
-        logger.warning(
-            "compiled evaluation differs from the eager one by %.1e, using the eager one", difference
-        )
+        logger.warning("compiled evaluation differs from the eager one by %.1e, using the eager one", difference)
         return eager
     return evaluate
 
@@ -94,9 +90,7 @@ def compile_package(potential: Potential, package: Path) -> None:
     with warnings.catch_warnings(), tempfile.TemporaryDirectory(dir=package.parent) as scratch:
         warnings.simplefilter("ignore")
         exported = export(traced, tuple(inputs), dynamic_shapes=sizes, strict=False)
-        made = torch._inductor.aoti_compile_and_package(
-            exported, package_path=str(Path(scratch) / "model.pt2")
-        )
+        made = torch._inductor.aoti_compile_and_package(exported, package_path=str(Path(scratch) / "model.pt2"))
         os.replace(made, package)
 
 

@@ -129,9 +129,7 @@ class Interaction(nn.Module):
         if v is not None and self.vectors_in:
             features = (*features, self.vector_in(v))
         summed = self.neighbourhood(features, neighbours, waves, cut, angular)
-        lattice = [
-            mix(summed[0][:, part]) for mix, part in zip(self.lattice_mix, ANGULAR_SLICES, strict=True)
-        ]
+        lattice = [mix(summed[0][:, part]) for mix, part in zip(self.lattice_mix, ANGULAR_SLICES, strict=True)]
         spin = [mix(summed[1][:, part]) for mix, part in zip(self.spin_mix, ANGULAR_SLICES, strict=True)]
         if v is not None and self.vectors_in:
             lattice = self._add_vectors(lattice, summed[2], v)
@@ -179,17 +177,13 @@ class Interaction(nn.Module):
             lattice[2] + _pad(tensor(symmetric)),
         ]
 
-    def _spin_orbit(
-        self, s: Tensor, b0: Tensor, b1: Tensor, b2: Tensor, a1: Tensor, a2: Tensor
-    ) -> list[Tensor]:
+    def _spin_orbit(self, s: Tensor, b0: Tensor, b1: Tensor, b2: Tensor, a1: Tensor, a2: Tensor) -> list[Tensor]:
         """Scalars with spin indices contracted with lattice indices, each with two spins (T-even).
 
         s·t·s (single-ion anisotropy), s_a (Σ_j R r̂_a r̂_b s_jb) (two-ion anisotropy) and products of two T-odd
         pseudoscalars Σ_j R r̂·s_j, v·s, v·b (Dzyaloshinskii–Moriya where the environment lacks inversion).
         """
-        pseudo = torch.cat(
-            [b1[:, 0, 0] + b1[:, 1, 1] + b1[:, 2, 2], (a1 * s).sum(1), (a1 * b0).sum(1)], dim=1
-        )
+        pseudo = torch.cat([b1[:, 0, 0] + b1[:, 1, 1] + b1[:, 2, 2], (a1 * s).sum(1), (a1 * b0).sum(1)], dim=1)
         left, right = self.pseudo_mix(pseudo).chunk(2, dim=1)
         single = (apply_rank2(a2, s) * s).sum(1)
         columns = [apply_rank2(b2[:, :, axis], _axis(s, axis)) for axis in range(3)]
@@ -200,9 +194,7 @@ class Interaction(nn.Module):
 def rank2_of(outer: Tensor) -> Tensor:
     """Symmetric traceless part of (n, 3, 3, c) tensors, shape (n, 5, c)."""
     upper = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
-    return torch.stack(
-        symmetric_traceless(*(0.5 * (outer[:, a, b] + outer[:, b, a]) for a, b in upper)), dim=1
-    )
+    return torch.stack(symmetric_traceless(*(0.5 * (outer[:, a, b] + outer[:, b, a]) for a, b in upper)), dim=1)
 
 
 def _pad(tensor: Tensor) -> Tensor:

@@ -84,9 +84,7 @@ class SpinNetwork(nn.Module):
             The network was made without them and they are to be switched on.
         """
         if on and not self.config.spin_orbit:
-            raise ValueError(
-                "this model was trained without spin-orbit coupling (spin_orbit=False in its config)"
-            )
+            raise ValueError("this model was trained without spin-orbit coupling (spin_orbit=False in its config)")
         self.spin_orbit = on
         for layer in self.layers:
             assert isinstance(layer, Interaction)

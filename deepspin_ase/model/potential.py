@@ -49,9 +49,7 @@ def pair_vectors(pos: Tensor, inputs: Inputs, cutoff: float) -> Tensor:
     return torch.where(inputs.mask.unsqueeze(2), neighbour + inputs.shift - pos.unsqueeze(1), empty)
 
 
-def energy_and_derivatives(
-    network: nn.Module, inputs: Inputs, *, cutoff: float, create_graph: bool
-) -> Outputs:
+def energy_and_derivatives(network: nn.Module, inputs: Inputs, *, cutoff: float, create_graph: bool) -> Outputs:
     """Energies, forces, stress and magnetic forces from one backward pass.
 
     With g_ij = ∂E/∂r_ij: F_i = Σ_j (g_ij - g_ji), σ = (1/V) Σ_ij r_ij ⊗ g_ij (symmetric part), F^m_i = -∂E/∂m_i.
@@ -158,9 +156,7 @@ class Potential(nn.Module):
             Energies are float64: references of thousands of eV do not eat the digits of a float32 network.
         """
         inputs = self.inputs(graph, table)
-        out = energy_and_derivatives(
-            self.network, inputs, cutoff=self.config.cutoff, create_graph=create_graph
-        )
+        out = energy_and_derivatives(self.network, inputs, cutoff=self.config.cutoff, create_graph=create_graph)
         return self.collect(inputs, out)
 
     def collect(self, inputs: Inputs, out: Outputs) -> dict[str, Tensor]:

@@ -25,9 +25,7 @@ def make(calc: CalculatorOrFactory) -> BaseCalculator:
         return calc
     if callable(calc):
         return calc()
-    raise TypeError(
-        f"calc = {calc!r}; allowed: an ASE calculator, or a function without arguments that makes one."
-    )
+    raise TypeError(f"calc = {calc!r}; allowed: an ASE calculator, or a function without arguments that makes one.")
 
 
 def prepare(atoms: Atoms) -> Atoms:
@@ -88,9 +86,7 @@ def compare(
     a, b = np.asarray(got, dtype=float), np.asarray(expected, dtype=float)
     unit = QUANTITIES[quantity].unit if quantity in QUANTITIES else ""
     if a.shape != b.shape:
-        raise ConformanceError(
-            f"{what}: {quantity} has shape {a.shape}, expected {b.shape}.", quantity=quantity
-        )
+        raise ConformanceError(f"{what}: {quantity} has shape {a.shape}, expected {b.shape}.", quantity=quantity)
     if a.size == 0:
         return 0.0
     difference = np.array(np.abs(a - b))

@@ -150,9 +150,7 @@ def check_magnetic_forces(
     )
 
 
-def check_stress(
-    calc: CalculatorOrFactory, atoms: Atoms, *, rtol: float = 1e-6, delta: float = 5e-4
-) -> float:
+def check_stress(calc: CalculatorOrFactory, atoms: Atoms, *, rtol: float = 1e-6, delta: float = 5e-4) -> float:
     """Stress is (1/V) dE/dε with tension positive, Voigt order xx yy zz yz xz xy; moments neither turn nor
     strain.
 

@@ -66,9 +66,7 @@ def check_results(calc: CalculatorOrFactory, atoms: Atoms, *, energy_tol: float 
     if gives(calculator, system, ENERGIES):
         parts = evaluate(calculator, system, ENERGIES)
         compare("shape of energies", ENERGIES, np.zeros(parts.shape), np.zeros(len(system)), 1.0)
-        deviation = compare(
-            "sum of energies", ENERGY, parts.sum(), total, tolerance, reference="the energy is"
-        )
+        deviation = compare("sum of energies", ENERGY, parts.sum(), total, tolerance, reference="the energy is")
         worst = max(worst, deviation)
     if not gives(calculator, system, MAGMOMS):
         return worst
@@ -258,9 +256,7 @@ def check_zero_moment_smoothness(
     set_moments(nothing, np.zeros((len(system), 3)))
     at_rest = _field_or_fail(calculator, nothing)
     tolerance = max(1e-8, rtol * delta * float(np.abs(full).max()))
-    deviation = compare(
-        "all moments zero", MAGNETIC_FORCES, at_rest, np.zeros_like(at_rest), tolerance, atoms=system
-    )
+    deviation = compare("all moments zero", MAGNETIC_FORCES, at_rest, np.zeros_like(at_rest), tolerance, atoms=system)
     return max(worst, deviation)
 
 

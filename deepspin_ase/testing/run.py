@@ -139,9 +139,7 @@ def _run(
             ratio = abs(error.got - error.expected) / error.tolerance
         return CheckResult(name, "failed", ratio, str(error), time.perf_counter() - start)
     except PropertyNotImplementedError as error:
-        return CheckResult(
-            name, "failed", None, f"the calculator gives no {error}", time.perf_counter() - start
-        )
+        return CheckResult(name, "failed", None, f"the calculator gives no {error}", time.perf_counter() - start)
     except Exception as error:  # a calculator may stop in any way; the other checks go on
         message = f"{type(error).__name__}: {error}"
         return CheckResult(name, "error", None, message, time.perf_counter() - start)

@@ -102,19 +102,13 @@ class AbacusRun:
         ]
         return "DIRECT COORDINATES\n    atom   x   y   z   mag  vx  vy  vz\n" + "\n".join(rows) + "\n\n"
 
-    def step(
-        self, step: dict, *, unit: str = "eV/uB", columns: int = 3, relaxation: int | None = None
-    ) -> str:
+    def step(self, step: dict, *, unit: str = "eV/uB", columns: int = 3, relaxation: int | None = None) -> str:
         def rows(values: np.ndarray) -> list[str]:
             cut = np.asarray(values)[:, 3 - columns :]
-            return [
-                f"   {s}  " + "  ".join(f"{x:20.10f}" for x in v)
-                for s, v in zip(("Fe", "O"), cut, strict=True)
-            ]
+            return [f"   {s}  " + "  ".join(f"{x:20.10f}" for x in v) for s, v in zip(("Fe", "O"), cut, strict=True)]
 
         forces = [
-            f"   {s}  " + "  ".join(f"{x:.10f}" for x in v)
-            for s, v in zip(("Fe1", "O1"), step["forces"], strict=True)
+            f"   {s}  " + "  ".join(f"{x:.10f}" for x in v) for s, v in zip(("Fe1", "O1"), step["forces"], strict=True)
         ]
         text = f" STEP OF RELAXATION : {relaxation}\n" if relaxation is not None else ""
         text += _table(f"Magnetic force ({unit})", rows(step["fields"]))
@@ -262,9 +256,7 @@ class ToyMagnet(MagneticCalculator):
         m = get_moments(self.atoms)
         others = m.sum(axis=0) - m
         square = (m**2).sum(axis=1, keepdims=True)
-        energy = (
-            k / 2 * (shift**2).sum() - exchange / 2 * (m * others).sum() + a * ((square - m0**2) ** 2).sum()
-        )
+        energy = k / 2 * (shift**2).sum() - exchange / 2 * (m * others).sum() + a * ((square - m0**2) ** 2).sum()
         energy -= self.anisotropy * (m[:, 2] ** 2).sum()
         field = exchange * others - 4 * a * (square - m0**2) * m
         field[:, 2] += 2 * self.anisotropy * m[:, 2]

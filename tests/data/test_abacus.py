@@ -32,9 +32,7 @@ def relax(tmp_path, abacus, abacus_steps) -> Path:
     text = abacus.header()
     for number, step in enumerate(abacus_steps, start=1):
         text += abacus.coordinates(step["fractions"]) + abacus.step(step, relaxation=number)
-    return _write(
-        tmp_path, "running_relax.log", text + abacus.coordinates(0.3 + step["fractions"]) + abacus.footer
-    )
+    return _write(tmp_path, "running_relax.log", text + abacus.coordinates(0.3 + step["fractions"]) + abacus.footer)
 
 
 @pytest.fixture
@@ -76,9 +74,7 @@ def test_structure_file_gives_the_digits_of_the_cell(scf, abacus):
 
 def test_structure_file_of_another_cell_is_not_used(scf, abacus):
     before = read_frames(scf)[0].atoms.cell.array
-    (scf.parent.parent / "STRU").write_text(
-        abacus.stru().replace("LATTICE_CONSTANT\n1.8902", "LATTICE_CONSTANT\n1.9")
-    )
+    (scf.parent.parent / "STRU").write_text(abacus.stru().replace("LATTICE_CONSTANT\n1.8902", "LATTICE_CONSTANT\n1.9"))
     np.testing.assert_array_equal(read_frames(scf)[0].atoms.cell.array, before)
 
 
@@ -94,9 +90,7 @@ def test_relaxation_uses_the_coordinates_printed_before_each_step(relax, abacus_
 def test_md_takes_positions_from_the_dump(md, abacus, abacus_steps):
     frames = read_frames(md)
     assert [f.info["step"] for f in frames] == [0, 1, 2]
-    np.testing.assert_allclose(
-        frames[2].atoms.positions, abacus_steps[2]["fractions"] @ abacus.cell, atol=1e-9
-    )
+    np.testing.assert_allclose(frames[2].atoms.positions, abacus_steps[2]["fractions"] @ abacus.cell, atol=1e-9)
     np.testing.assert_array_equal(frames[2].labels.magnetic_forces, abacus_steps[2]["fields"])
 
 
@@ -150,12 +144,8 @@ def test_truncated_dump(md, caplog):
 
 def test_units_of_magnetic_forces(tmp_path, abacus, abacus_steps):
     start = abacus.header() + abacus.coordinates(abacus_steps[0]["fractions"])
-    path = _write(
-        tmp_path, "running_scf.log", start + abacus.step(abacus_steps[0], unit="Ry/uB") + abacus.footer
-    )
-    np.testing.assert_allclose(
-        read_frames(path)[0].labels.magnetic_forces, Rydberg * abacus_steps[0]["fields"]
-    )
+    path = _write(tmp_path, "running_scf.log", start + abacus.step(abacus_steps[0], unit="Ry/uB") + abacus.footer)
+    np.testing.assert_allclose(read_frames(path)[0].labels.magnetic_forces, Rydberg * abacus_steps[0]["fields"])
     path.write_text(start + abacus.step(abacus_steps[0], unit="T") + abacus.footer)
     with pytest.raises(FrameError, match="unit 'T'"):
         read_frames(path)

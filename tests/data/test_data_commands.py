@@ -29,9 +29,7 @@ def run():
 def test_convert_there_and_back(tmp_path, make_frames, run, same_frame):
     frames = make_frames(3)
     write_frames(tmp_path / "a.extxyz", frames)
-    code, text = run(
-        "convert", tmp_path / "a.extxyz", tmp_path / "npy", "--to", "deepmd-npy", "-w", "set_size=2"
-    )
+    code, text = run("convert", tmp_path / "a.extxyz", tmp_path / "npy", "--to", "deepmd-npy", "-w", "set_size=2")
     assert (code, len(list((tmp_path / "npy").glob("set.*")))) == (0, 2)
     assert "3 frames (energy, forces, magnetic_forces, stress) written" in text
     assert run("convert", tmp_path / "npy", tmp_path / "b.extxyz")[0] == 0
@@ -94,9 +92,7 @@ def test_errors_of_the_user_are_one_line(tmp_path, make_frames, run):
 
 def test_inspect_writes_report_and_picture(tmp_path, make_frames, run):
     write_frames(tmp_path / "a.extxyz", make_frames(3))
-    code, text = run(
-        "inspect", tmp_path / "a.extxyz", "--json", tmp_path / "r.json", "--picture", tmp_path / "p.png"
-    )
+    code, text = run("inspect", tmp_path / "a.extxyz", "--json", tmp_path / "r.json", "--picture", tmp_path / "p.png")
     assert code == 0
     assert "3 frames of 4 atoms" in text
     assert json.loads((tmp_path / "r.json").read_text())["frames"] == 3

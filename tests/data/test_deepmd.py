@@ -234,9 +234,7 @@ def test_tf_pseudo_positions(tmp_path, make_frames):
     frame = make_frames(1)[0]
     write_frames(tmp_path / "out", [frame], "deepmd-tf", spin=SPIN)
     coord = np.load(tmp_path / "out" / "set.000" / "coord.npy").reshape(6, 3)
-    np.testing.assert_allclose(
-        coord[4:], frame.atoms.positions[:2] + 0.4 / 1.2737 * frame.moments[:2], rtol=1e-14
-    )
+    np.testing.assert_allclose(coord[4:], frame.atoms.positions[:2] + 0.4 / 1.2737 * frame.moments[:2], rtol=1e-14)
     assert (tmp_path / "out" / "type.raw").read_text().split() == ["0", "0", "1", "1", "2", "2"]
 
 

@@ -122,9 +122,7 @@ def test_frame_to_atoms_returns_all_labels(make_frames):
     assert atoms.get_potential_energy() == frame.labels.energy
     np.testing.assert_array_equal(atoms.get_forces(), frame.labels.forces)
     np.testing.assert_array_equal(atoms.get_stress(), frame.labels.stress)
-    np.testing.assert_array_equal(
-        atoms.calc.get_property("magnetic_forces", atoms), frame.labels.magnetic_forces
-    )
+    np.testing.assert_array_equal(atoms.calc.get_property("magnetic_forces", atoms), frame.labels.magnetic_forces)
     torques = np.cross(frame.moments, frame.labels.magnetic_forces)
     np.testing.assert_allclose(atoms.calc.get_property("magnetic_torques", atoms), torques, atol=1e-15)
 

@@ -61,9 +61,7 @@ def test_counts_and_ranges(make_frames):
 
 
 def test_parts_of_magnetic_forces():
-    along, across = split_magnetic(
-        np.array([[0, 0, 2.0], [3.0, 0, 0]]), np.array([[3.0, 4.0, -1.0], [0.5, 0, 0]])
-    )
+    along, across = split_magnetic(np.array([[0, 0, 2.0], [3.0, 0, 0]]), np.array([[3.0, 4.0, -1.0], [0.5, 0, 0]]))
     np.testing.assert_allclose(along, [-1.0, 0.5])
     np.testing.assert_allclose(across, [5.0, 0.0])
 
@@ -125,9 +123,7 @@ def test_orientation_counts_where_there_is_anisotropy(toy):
 def test_estimate_is_refused_where_labels_are_noise(toy):
     frames = _toy_frames(toy, 60)
     rng = np.random.default_rng(1)
-    noisy = [
-        replace(f, labels=replace(f.labels, magnetic_forces=rng.standard_normal((4, 3)))) for f in frames
-    ]
+    noisy = [replace(f, labels=replace(f.labels, magnetic_forces=rng.standard_normal((4, 3)))) for f in frames]
     estimate = estimate_conservation(noisy)
     assert estimate.slope is None
     assert estimate.label_scale is None
@@ -138,8 +134,7 @@ def test_estimate_is_refused_where_positions_dominate(toy):
     frames = _toy_frames(toy, 60, tilt=0.01)
     rng = np.random.default_rng(1)
     wrong = [
-        replace(f, labels=replace(f.labels, energy=f.labels.energy + 0.05 * rng.standard_normal()))
-        for f in frames
+        replace(f, labels=replace(f.labels, energy=f.labels.energy + 0.05 * rng.standard_normal())) for f in frames
     ]
     assert "unexplained" in estimate_conservation(wrong).reason
 

@@ -65,17 +65,13 @@ def test_tensorflow_layout_has_the_frames_of_the_npy_export(shared_data, formats
 
 
 def test_tensorflow_layout_is_written_as_it_was(tmp_path, formats):
-    frames = read_frames(
-        formats / "deepmd_tf" / "nio20" / "data_0", "deepmd-tf", species=["Ni", "O"], spin=SPIN
-    )
+    frames = read_frames(formats / "deepmd_tf" / "nio20" / "data_0", "deepmd-tf", species=["Ni", "O"], spin=SPIN)
     write_frames(tmp_path / "out", frames, "deepmd-tf", spin=SPIN)
     original = formats / "deepmd_tf" / "nio20" / "data_0"
     assert (tmp_path / "out" / "type.raw").read_text().split() == (original / "type.raw").read_text().split()
     for name in ("coord", "force", "box"):
         ours = np.load(tmp_path / "out" / "set.000" / f"{name}.npy")
-        np.testing.assert_allclose(
-            ours, np.load(original / "set.000" / f"{name}.npy"), atol=1e-9, err_msg=name
-        )
+        np.testing.assert_allclose(ours, np.load(original / "set.000" / f"{name}.npy"), atol=1e-9, err_msg=name)
 
 
 def test_deepmd_npy(formats):
@@ -84,9 +80,7 @@ def test_deepmd_npy(formats):
     for frame in frames:
         assert frame.labels.available == ("energy", "forces", "stress", "magnetic_forces")
         np.testing.assert_allclose(np.linalg.norm(frame.moments, axis=1), 2.2, atol=0.11)
-        assert (
-            _stretch(frame) < 0
-        ).all()  # |m| is above the equilibrium moment of iron: the force shortens it
+        assert (_stretch(frame) < 0).all()  # |m| is above the equilibrium moment of iron: the force shortens it
         assert net_torque_ratio(frame) < 0.01
         # 11.18 Å³ per atom is compressed iron: it pushes outwards, the stress (tension positive) is negative
         assert frame.atoms.cell.volume / 16 == pytest.approx(11.184, abs=1e-3)
@@ -106,9 +100,7 @@ def test_abacus_scf(formats):
     (frame,) = read_frames(formats / "abacus_deltaspin" / "OUT.ABACUS" / "running_scf.log")
     assert frame.labels.energy == pytest.approx(-6818.7194095, abs=1e-7)
     np.testing.assert_allclose(frame.atoms.get_scaled_positions()[0], [0.05, 0.1, 0.15], atol=1e-9)
-    np.testing.assert_allclose(
-        frame.atoms.cell.lengths(), 2.813288, atol=1e-6
-    )  # STRU: 1.880277359 Bohr x 2.8274254848
+    np.testing.assert_allclose(frame.atoms.cell.lengths(), 2.813288, atol=1e-6)  # STRU: 1.880277359 Bohr x 2.8274254848
     np.testing.assert_allclose(frame.moments[:, 2], 2.4, atol=1e-6)
     assert (_stretch(frame) < -0.3).all()  # 2.4 µB is too long for iron
 

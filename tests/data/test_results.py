@@ -46,9 +46,7 @@ def test_round_trip_keeps_everything(tmp_path, toy, suffix):
             "magnetic_torques",
         ):
             expected = a.calc.get_property(name, a)
-            np.testing.assert_allclose(
-                b.calc.get_property(name, b), expected, rtol=1e-15, atol=1e-16, err_msg=name
-            )
+            np.testing.assert_allclose(b.calc.get_property(name, b), expected, rtol=1e-15, atol=1e-16, err_msg=name)
         np.testing.assert_array_equal(b.calc.get_magnetic_forces(b), a.calc.get_magnetic_forces(a))
     assert back[1].info == {"note": "hot"}
     assert back[0].info == {}
@@ -120,9 +118,7 @@ def test_other_programs_see_ordinary_files(tmp_path, toy):
         assert seen.get_potential_energy() == atoms.get_potential_energy()
         np.testing.assert_array_equal(seen.get_forces(), atoms.get_forces())
         np.testing.assert_array_equal(seen.get_stress(), atoms.get_stress())
-        np.testing.assert_array_equal(
-            seen.get_initial_magnetic_moments(), atoms.get_initial_magnetic_moments()
-        )
+        np.testing.assert_array_equal(seen.get_initial_magnetic_moments(), atoms.get_initial_magnetic_moments())
     assert "magnetic_forces" in ase.io.read(tmp_path / "a.extxyz").arrays
     assert "magnetic_forces" in ase.io.read(tmp_path / "a.traj").info
     frame = read_frames(tmp_path / "a.extxyz")[0]
@@ -175,9 +171,7 @@ def test_bad_names_and_damaged_files(tmp_path, toy):
         write_results(tmp_path / "a.traj", [])
     with pytest.raises(FileNotFoundError):
         read_results(tmp_path / "nothing.traj")
-    (tmp_path / "b.traj").write_bytes(
-        b"not a trajectory at all, but long enough for the header to be looked at"
-    )
+    (tmp_path / "b.traj").write_bytes(b"not a trajectory at all, but long enough for the header to be looked at")
     with pytest.raises(FrameError, match="ASE trajectory"):
         read_results(tmp_path / "b.traj")
     write_results(tmp_path / "c.extxyz", toy(), calculate=True)

@@ -139,9 +139,7 @@ def test_triangular_antiferromagnet_prefers_120_degrees():
     moments = spiral(layer, 2.0, (1 / 3, 1 / 3, 0), axis="z", cell=cell.cell)
     # three bonds per site, each J cos 120°
     assert model.repeat((3, 3, 1)).energy(moments) / 9 == pytest.approx(-3 * abs(j) / 2)
-    np.testing.assert_allclose(
-        np.cross(moments, model.repeat((3, 3, 1)).magnetic_forces(moments)), 0, atol=1e-15
-    )
+    np.testing.assert_allclose(np.cross(moments, model.repeat((3, 3, 1)).magnetic_forces(moments)), 0, atol=1e-15)
 
 
 def pajda_iron() -> HeisenbergModel:
@@ -188,9 +186,7 @@ def test_spiral_energies_are_the_fourier_transform_of_exchange():
     q = (0.25, 0.5, -1 / 3)
     moments = spiral(big, 2.2, q, cell=primitive.cell)
     expected = -0.5 * model.exchange_matrix(q)[0, 0, 0, 0].real
-    assert Heisenberg(model).get_potential_energy(set_and_return(big, moments)) / len(big) == pytest.approx(
-        expected
-    )
+    assert Heisenberg(model).get_potential_energy(set_and_return(big, moments)) / len(big) == pytest.approx(expected)
 
 
 def set_and_return(atoms: Atoms, moments: np.ndarray) -> Atoms:
@@ -228,14 +224,10 @@ def test_pseudo_dipolar_coupling_has_no_anisotropy_in_a_cubic_crystal_but_in_a_c
     function = Exponential(strength=0.01, r0=2.5, decay=0.5, cutoff=4.0)
     calc = Heisenberg(pseudo_dipolar=function)
     iron = bulk("Fe", a=2.8665)
-    energies = [
-        calc.get_potential_energy(set_and_return(iron, ferromagnet(iron, 2.2, d))) for d in ("x", (1, 1, 1))
-    ]
+    energies = [calc.get_potential_energy(set_and_return(iron, ferromagnet(iron, 2.2, d))) for d in ("x", (1, 1, 1))]
     assert energies[0] == pytest.approx(energies[1], abs=1e-15)
     chain = chain_cell()
-    along, across = (
-        calc.get_potential_energy(set_and_return(chain, ferromagnet(chain, 2.2, d))) for d in ("x", "z")
-    )
+    along, across = (calc.get_potential_energy(set_and_return(chain, ferromagnet(chain, 2.2, d))) for d in ("x", "z"))
     assert along - across == pytest.approx(-function(2.5))
 
 

@@ -88,9 +88,7 @@ def test_moments_of_non_magnetic_species_are_ignored(rng: np.random.Generator) -
 
 @pytest.mark.parametrize("kind", ["positions", "moments", "mixed"])
 @pytest.mark.parametrize("spin_orbit", [False, True])
-def test_hessian_is_the_derivative_of_the_forces(
-    kind: str, spin_orbit: bool, rng: np.random.Generator
-) -> None:
+def test_hessian_is_the_derivative_of_the_forces(kind: str, spin_orbit: bool, rng: np.random.Generator) -> None:
     """Rows of a Ni and of an O atom against central differences of forces and magnetic forces."""
     calc = random_calculator(spin_orbit=spin_orbit)
     atoms = disordered_nio(rng)

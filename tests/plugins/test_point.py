@@ -172,8 +172,6 @@ class TestCommand:
 def test_shipped_model_from_the_command_line(nio: Atoms, tmp_path: Path) -> None:
     path = tmp_path / "nio.extxyz"
     write(path, nio)
-    done = CliRunner().invoke(
-        app, ["point", str(path), "--model", "nio", "--device", "cpu"], prog_name="deepspin"
-    )
+    done = CliRunner().invoke(app, ["point", str(path), "--model", "nio", "--device", "cpu"], prog_name="deepspin")
     assert done.exit_code == 0, done.output
     assert "4 atoms" in done.stdout

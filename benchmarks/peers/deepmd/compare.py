@@ -20,6 +20,9 @@ QUANTITIES = (
     ("force_rmse_mev_per_ang", "force (meV/Å)"),
     ("magnetic_force_rmse_mev_per_mub", "magnetic force (meV/µB)"),
 )
+IN_EVALUATE = ("energy_rmse_meV_per_atom", "force_rmse_meV_per_Ang", "magnetic_rmse_meV_per_muB")
+"""The same quantities as evaluate.py names them."""
+
 Curve = list[dict[str, float]]
 
 
@@ -38,7 +41,10 @@ def read_ours(run: Path, minutes: float) -> Curve:
 def read_deepmd(task: str) -> Curve:
     """Errors of DeePMD-kit's checkpoints, see evaluate.py."""
     rows = csv.DictReader((HERE / "results" / f"curve_{task}.csv").read_text().splitlines())
-    return [{key: float(row[key]) for key in ("cpu_min", *(k for k, _ in QUANTITIES))} for row in rows]
+    names = {key: other for (key, _), other in zip(QUANTITIES, IN_EVALUATE, strict=True)}
+    return [
+        {"cpu_min": float(row["cpu_min"])} | {key: float(row[other]) for key, other in names.items()} for row in rows
+    ]
 
 
 def draw(curves: dict[str, Curve], title: str) -> Figure:

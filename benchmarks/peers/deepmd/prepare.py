@@ -35,9 +35,7 @@ def write_system(folder: Path, frames: list[Atoms], type_map: list[str]) -> None
     order = np.argsort(types, kind="stable")
     for atoms in frames:
         if [type_map.index(s) for s in atoms.get_chemical_symbols()] != types.tolist():
-            raise ValueError(
-                f"{folder.name}: frames differ in species or their order; split them by composition"
-            )
+            raise ValueError(f"{folder.name}: frames differ in species or their order; split them by composition")
     data = folder / "set.000"
     data.mkdir(parents=True, exist_ok=True)
     columns = {

@@ -51,9 +51,7 @@ def crystal(size: int, seed: int = 0) -> tuple[Atoms, np.ndarray]:
     ]
     if not shapes:
         raise ValueError(f"size {size}: the cubic fcc cell needs a multiple of 4 atoms")
-    atoms = bulk("Fe", "fcc", a=LATTICE_CONSTANT, cubic=True).repeat(
-        min(shapes, key=lambda s: max(s) - min(s))
-    )
+    atoms = bulk("Fe", "fcc", a=LATTICE_CONSTANT, cubic=True).repeat(min(shapes, key=lambda s: max(s) - min(s)))
     atoms.rattle(0.05, seed=seed)
     moments = np.random.default_rng(seed).normal(size=(size, 3))
     return atoms, MOMENT * moments / np.linalg.norm(moments, axis=1, keepdims=True)
@@ -95,23 +93,17 @@ def measure(path: Path, size: int, repeats: int) -> dict[str, float]:
     ext_spin = spin[:, mapping[0]]
 
     def evaluated(m: np.ndarray = moments) -> float:
-        return float(
-            potential.eval(atoms.positions.reshape(1, -1), box, types, spin=m.reshape(1, -1))[0].item()
-        )
+        return float(potential.eval(atoms.positions.reshape(1, -1), box, types, spin=m.reshape(1, -1))[0].item())
 
     def forward() -> float:
         return float(scripted(coord, atom_type, spin, torch.tensor(box))["energy"].item())
 
     def bare() -> float:
-        return float(
-            scripted.forward_lower(ext_coord, ext_type, ext_spin, neighbours, mapping)["energy"].item()
-        )
+        return float(scripted.forward_lower(ext_coord, ext_type, ext_spin, neighbours, mapping)["energy"].item())
 
     for call in (forward, bare):
         if abs(call() - evaluated()) > 1e-6 * size:
-            raise RuntimeError(
-                f"{path.name}: {call.__name__} and DeepPot.eval disagree: {call()}, {evaluated()} eV"
-            )
+            raise RuntimeError(f"{path.name}: {call.__name__} and DeepPot.eval disagree: {call()}, {evaluated()} eV")
     flipped = [crystal(size, seed)[1] for seed in range(4)]
     return {
         "eval_ms_per_atom": 1e3 * cpu_time(evaluated, repeats) / size,

@@ -37,9 +37,7 @@ def cpu_seconds(pid: int) -> float | None:
 def last_step(folder: Path) -> int:
     """Last step in ``lcurve.out``, 0 before the first."""
     path = folder / "lcurve.out"
-    lines = (
-        [line for line in path.read_text().splitlines() if not line.startswith("#")] if path.exists() else []
-    )
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("#")] if path.exists() else []
     return int(lines[-1].split()[0]) if lines else 0
 
 
@@ -74,9 +72,7 @@ def train(task: str, runs: Path, dp: str) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tasks", nargs="+", choices=["fcc14", "nio"])
-    parser.add_argument(
-        "--runs", type=Path, default=Path("runs"), help="holds systems/ as written by prepare.py"
-    )
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="holds systems/ as written by prepare.py")
     parser.add_argument("--dp", default="dp", help="the dp executable of the DeePMD-kit environment")
     args = parser.parse_args()
     failed = [task for task in args.tasks if train(task, args.runs.resolve(), args.dp) != 0]

@@ -122,9 +122,7 @@ class SinglePoint:
         """
         with np.load(path, allow_pickle=False) as stored:
             if "format" not in stored or str(stored["format"]) != _FORMAT:
-                raise ValueError(
-                    f"{path} is no single-point file ({_FORMAT}); write one with SinglePoint.save"
-                )
+                raise ValueError(f"{path} is no single-point file ({_FORMAT}); write one with SinglePoint.save")
             values: dict[str, Any] = {f.name: stored[f.name] for f in fields(cls)}
         values["symbols"] = tuple(str(symbol) for symbol in values["symbols"])
         values["energy"] = float(values["energy"])

@@ -93,9 +93,7 @@ def format_table(result: SinglePoint, *, max_rows: int = 40) -> str:
     for i in shown:
         moment = " ".join(f"{m:8.4f}" for m in result.moments[i] + 0.0)  # + 0.0: no "-0.0000"
         field = " ".join(f"{f:10.4f}" for f in 1e3 * result.magnetic_forces[i] + 0.0)
-        lines.append(
-            f"{i:5d} {result.symbols[i]:2} {moment} {field} {1e3 * force[i]:10.4f} {1e3 * torque[i]:10.4f}"
-        )
+        lines.append(f"{i:5d} {result.symbols[i]:2} {moment} {field} {1e3 * force[i]:10.4f} {1e3 * torque[i]:10.4f}")
     if len(shown) < count:
         lines.append(f"({count - len(shown)} atoms with smaller torques are not shown; see --max-rows)")
     return "\n".join(lines)
