@@ -57,7 +57,8 @@ output.mkdir(parents=True, exist_ok=True)
 # `get_moments` always returns (n, 3).
 #
 # Lattice constant and length of the moments are those of the first-principles data behind the shipped model `nio`.
-# How it was made, how good it is and what it does not know is written on its card: `deepspin models nio`.
+# How it was made, how good it is and what it does not know is written on its card,
+# `deepspin_ase.model.zoo.model_card("nio")`; `deepspin models` lists the shipped models.
 
 # %%
 LATTICE_CONSTANT = 4.186  # Å
@@ -69,7 +70,7 @@ order = collinear_order(atoms, {"Ni": MOMENT, "O": 0.0}, q=(0.5, 0.5, 0.5), cell
 set_moments(atoms, order)
 
 nickel = np.flatnonzero(atoms.numbers == 28)
-print(f"{atoms.symbols}: {(order[nickel, 2] > 0).sum()} Ni up, {(order[nickel, 2] < 0).sum()} Ni down")
+print(f"NiO, {len(atoms)} atoms: {(order[nickel, 2] > 0).sum()} Ni up, {(order[nickel, 2] < 0).sum()} Ni down")
 
 # %% [markdown]
 # ## 2. Everything from one calculation
@@ -127,7 +128,7 @@ for angle in angles:
     set_moments(turned, moments)
     energies.append(turned.get_potential_energy())
     slopes.append(-axis @ calc.get_magnetic_torques(turned)[first])
-energies, slopes = 1e3 * np.array(energies - energies[0]), 1e3 * np.array(slopes)
+energies, slopes = 1e3 * (np.array(energies) - energy), 1e3 * np.array(slopes)
 
 middle = (angles[1:] + angles[:-1]) / 2
 differences = np.diff(energies) / np.diff(angles)
@@ -224,8 +225,8 @@ plt.close(figure)
 # Second neighbours are antiparallel again. The common axis is not where it was: without spin-orbit coupling every
 # axis is as good as any other. And there is more freedom: the second-neighbour bonds join the nickel atoms to four
 # separate simple cubic lattices, and the exchange fields of one on another cancel. In this model the angles between
-# the four cost nothing in the perfect crystal (in nature a few tenths of meV, from terms beyond bilinear exchange and
-# from spin-orbit coupling).
+# the four cost nothing in the perfect crystal; in nature terms beyond bilinear exchange, and spin-orbit coupling,
+# choose among them.
 #
 # ## 7. Second derivatives
 #
@@ -265,7 +266,7 @@ roots = np.sqrt(np.repeat(small.get_masses(), 3))
 dynamical = calc.get_hessian(small).reshape(12, 12) / np.outer(roots, roots)  # eV/(Å² amu)
 values = np.linalg.eigvalsh(dynamical)
 frequencies = np.sign(values) * np.sqrt(np.abs(values)) * 15.633302  # THz for eV/(Å² amu)
-print("phonons at Γ (THz):", np.abs(frequencies).round(2))
+print("phonons at Γ of the magnetic cell (THz):", np.abs(frequencies).round(2))
 
 # %% [markdown]
 # ## 8. Write and read results

@@ -1,0 +1,121 @@
+"""The tutorials run from beginning to end, reach what they claim, and leave what they promise."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from deepspin_ase import get_moments, read_frames, read_results
+from deepspin_ase.training import TrainingConfig
+
+FIRST = "01_calculator_in_ten_minutes.py"
+SECOND = "02_train_your_own_model.py"
+
+
+def run_tutorial(script: Path, folder: Path, **variables: str) -> str:
+    """Run a script in a process of its own, with warnings for users as errors; its output."""
+    environment = {key: value for key, value in os.environ.items() if key != "DEEPSPIN_TUTORIAL_OUTPUT"}
+    environment |= {"MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8", **variables}
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", str(script)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def number(pattern: str, text: str) -> float:
+    """The one number that a pattern finds in the output."""
+    (found,) = re.findall(pattern, text)
+    return float(found)
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a PNG file shows more than one colour."""
+    from matplotlib.image import imread
+
+    return bool(np.ptp(imread(path)[..., :3]) > 0.5)
+
+
+def cells(script: Path) -> list[tuple[bool, str]]:
+    """Whether a cell of a percent script is text, and its lines."""
+    parts = re.split(r"^# %%(.*)\n", script.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert parts[0] == "", "a tutorial starts with a cell"
+    return [("[markdown]" in mark, body) for mark, body in zip(parts[1::2], parts[2::2], strict=True)]
+
+
+def test_tutorials_are_numbered_prose_and_code(repository: Path) -> None:
+    scripts = sorted((repository / "tutorials").glob("*.py"))
+    assert [script.name for script in scripts[:2]] == [FIRST, SECOND]
+    for count, script in enumerate(scripts, start=1):
+        assert script.name.startswith(f"{count:02d}_")
+        text, code = ([body for is_text, body in cells(script) if is_text is wanted] for wanted in (True, False))
+        assert text[0].startswith(f"# # {count}. ")
+        assert len(text) >= len(code) - 1, "every step is explained"
+        assert all(line.startswith("#") for body in text for line in body.splitlines() if line), script.name
+
+
+def test_tutorials_are_listed_in_the_docs(repository: Path) -> None:
+    page = (repository / "docs" / "tutorials.md").read_text(encoding="utf-8")
+    scripts = sorted(path.name for path in (repository / "tutorials").glob("*.py"))
+    assert sorted(set(re.findall(r"\(\.\./tutorials/(\w+\.py)\)", page))) == scripts
+
+
+def test_calculator_in_ten_minutes(repository: Path, tmp_path: Path) -> None:
+    text = run_tutorial(repository / "tutorials" / FIRST, tmp_path)  # into its default directory
+    output = tmp_path / "tutorial_output"
+    assert {p.name for p in output.iterdir()} == {"01_one_moment.png", "01_relaxation.png", "01_relaxed.extxyz"}
+    assert is_picture(output / "01_one_moment.png")
+    assert is_picture(output / "01_relaxation.png")
+    (relaxed,) = read_results(output / "01_relaxed.extxyz")
+    assert np.linalg.norm(relaxed.get_forces(), axis=1).max() < 1e-3
+    torques = relaxed.calc.get_property("magnetic_torques", relaxed)
+    assert 0.0 < np.linalg.norm(torques, axis=1).max() < 1e-4
+    lengths = np.linalg.norm(get_moments(relaxed), axis=1)
+    np.testing.assert_allclose(lengths[relaxed.numbers == 28], 1.2737, rtol=1e-9)
+    assert "magnetic forces kept" in text
+    assert number(r"spin stiffnesses: (\d+) are zero", text) == 8
+    assert -25.0 < number(r"second neighbours: ([-\d.]+) meV per bond", text) < -10.0
+    assert text.count("\n* ") == 10, "every mistake of the last section has its message"
+
+
+def test_train_your_own_model(repository: Path, tmp_path: Path) -> None:
+    output = tmp_path / "elsewhere"
+    text = run_tutorial(repository / "tutorials" / SECOND, tmp_path, DEEPSPIN_TUTORIAL_OUTPUT=str(output))
+    assert [p.name for p in tmp_path.iterdir()] == ["elsewhere"], "nothing outside the chosen directory"
+    assert {p.name for p in output.iterdir()} == {
+        *("iron", "iron.extxyz", "iron.yaml", "iron_unseen.extxyz", "02_exchange.png")
+    }
+    assert is_picture(output / "02_exchange.png")
+    frames = read_frames(output / "iron.extxyz")
+    assert len(frames) == 200
+    assert frames[0].labels.available == ("energy", "forces", "stress", "magnetic_forces")
+    assert {"model.pt", "model.md", "parity.png"} <= {p.name for p in (output / "iron").iterdir()}
+    shells = re.findall(r"J = +([\d.]+) meV, exact +([\d.]+) meV", text)
+    learned, exact = np.array(shells, dtype=float).reshape(3, 3, 2).transpose(2, 0, 1)
+    assert np.all(np.diff(exact[:, 0]) < 0)  # three lattice constants: exchange of nearest neighbours decays
+    np.testing.assert_allclose(learned[:, :2], exact[:, :2], rtol=0.05)
+
+
+def test_training_file_of_the_tutorial_is_valid(repository: Path, tmp_path: Path) -> None:
+    """The YAML text in the second tutorial, without running it."""
+    source = (repository / "tutorials" / SECOND).read_text(encoding="utf-8")
+    (template,) = re.findall(r'settings = f"""\\\n(.*?)"""', source, re.DOTALL)
+    settings = re.sub(r"\{.*?\}", str(tmp_path / "iron"), template)
+    (tmp_path / "iron.yaml").write_text(settings, encoding="utf-8")
+    config = TrainingConfig.from_file(tmp_path / "iron.yaml")
+    assert config.runtime.compile == "off"
+    assert config.data[0].path == str((tmp_path / "iron.extxyz").resolve())
+    given = yaml.safe_load(settings)
+    assert config.optimizer.epochs == given["optimizer"]["epochs"]
