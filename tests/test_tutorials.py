@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 import yaml
 
 from deepspin_ase import get_moments, read_frames, read_results
@@ -105,7 +104,7 @@ def test_train_your_own_model(repository: Path, tmp_path: Path) -> None:
     shells = re.findall(r"J = +([\d.]+) meV, exact +([\d.]+) meV", text)
     learned, exact = np.array(shells, dtype=float).reshape(3, 3, 2).transpose(2, 0, 1)
     assert np.all(np.diff(exact[:, 0]) < 0)  # three lattice constants: exchange of nearest neighbours decays
-    np.testing.assert_allclose(learned[:, :2], exact[:, :2], rtol=0.05)
+    np.testing.assert_allclose(learned[:, :2], exact[:, :2], rtol=0.1)
 
 
 def test_training_file_of_the_tutorial_is_valid(repository: Path, tmp_path: Path) -> None:

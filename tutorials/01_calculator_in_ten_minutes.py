@@ -165,9 +165,10 @@ print(f"a moment tilted by 10° feels {np.linalg.norm(across):.0f} T across, {fi
 # %% [markdown]
 # ## 5. Many structures at once
 #
-# `evaluate_many` takes any number of structures of any size and evaluates them in batches: quicker for small
-# structures, above all on a GPU. The results are those of single calculations, to round-off. Each entry is a
-# dictionary with the same keys as `calc.results`.
+# `evaluate_many` takes any number of structures of any size and evaluates them in batches, which saves overhead: for
+# cells of a few atoms it is about twice as fast. The results are those of single calculations, to round-off. Each
+# entry is a dictionary with the same structures, above all on a GPU. The results are those of single calculations, to
+# round-off. Each entry is a dictionary with the same keys as `calc.results`.
 
 # %%
 rng = np.random.default_rng(1)

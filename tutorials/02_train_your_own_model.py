@@ -143,6 +143,7 @@ optimizer:
   epochs: 100
   learning_rate: 0.02
   batch_size: 8
+  weight_decay: 0.05         # keeps terms small that the data do not ask for
 runtime:
   compile: off
   output: {(output / "iron").resolve()}
@@ -278,10 +279,10 @@ figure.savefig(output / "02_exchange.png", dpi=150)
 plt.close(figure)
 
 # %% [markdown]
-# The first two shells and the magnons come out to one or two per cent, at lattice constants between those of the
-# data, too. The third shell and everything beyond carry an error of about 1 meV, as large as the third shell itself:
-# no label asks for a single distant pair. A longer training and more frames reduce it; always look at such a curve
-# before you trust the tail of one.
+# The first two shells and the magnons come out within a few per cent, from cells and at lattice constants that were
+# not in the data. The third shell and everything beyond carry an error of 1 to 2 meV, more than the third shell
+# itself: no label asks for a single distant pair. Longer training and more frames reduce it, and `weight_decay` does.
+# Look at such a curve before you trust its tail.
 #
 # Where to go from here: a committee (several trainings with different `runtime.seed`, then `DeepSpin([model_a,
 # model_b])`) says where a model is unsure, and `init_from: model.pt` continues from a model when new data arrive.
@@ -290,10 +291,10 @@ plt.close(figure)
 # These numbers a run of the script must reach; the package's tests hold it to them.
 
 # %%
-assert rmse["energy"] < 1.0, rmse  # of a spread of 100 meV/atom
-assert rmse["force"] < 25.0, rmse  # of 500 meV/Å
-assert rmse["magnetic force, across"] < 0.8, rmse  # of 130 meV/µB
-assert rmse["magnetic force, along"] < 4.0, rmse
-assert deviation < 2.0, deviation  # of 39 meV
-assert beyond < 3.0, beyond
-assert magnon_error < 0.04, magnon_error
+assert rmse["energy"] < 2.0, rmse  # of a spread of 100 meV/atom
+assert rmse["force"] < 30.0, rmse  # of 500 meV/Å
+assert rmse["magnetic force, across"] < 1.0, rmse  # of 130 meV/µB
+assert rmse["magnetic force, along"] < 5.0, rmse
+assert deviation < 4.0, deviation  # of 39 meV
+assert beyond < 5.0, beyond
+assert magnon_error < 0.05, magnon_error
