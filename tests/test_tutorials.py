@@ -1,7 +1,8 @@
-"""The tutorials run from beginning to end, reach what they claim, and leave what they promise."""
+"""The tutorials and the pages next to them: they run, reach what they claim and leave what they promise."""
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import subprocess
@@ -9,10 +10,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import yaml
 
-from deepspin_ase import get_moments, read_frames, read_results
+from deepspin_ase import DeepSpin, get_moments, read_frames, read_results, set_moments
+from deepspin_ase.demo import LATTICE_CONSTANT, nickel_oxide
+from deepspin_ase.model.checkpoint import save_checkpoint
 from deepspin_ase.training import TrainingConfig
+from tests.potentials import disordered_nio, random_calculator, random_potential
 
 FIRST = "01_calculator_in_ten_minutes.py"
 SECOND = "02_train_your_own_model.py"
@@ -118,3 +123,46 @@ def test_training_file_of_the_tutorial_is_valid(repository: Path, tmp_path: Path
     assert config.data[0].path == str((tmp_path / "iron.extxyz").resolve())
     given = yaml.safe_load(settings)
     assert config.optimizer.epochs == given["optimizer"]["epochs"]
+
+
+def test_calculator_page(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The examples of docs/calculator.md run as they stand, given a structure, moments and two model files."""
+    atoms = disordered_nio(np.random.default_rng(1))
+    names: dict[str, object] = {"atoms": atoms, "m": get_moments(atoms)}
+    monkeypatch.chdir(tmp_path)
+    for seed, name in enumerate(("a.pt", "b.pt")):
+        save_checkpoint(name, random_potential(seed=seed))
+    page = (repository / "docs" / "calculator.md").read_text(encoding="utf-8")
+    for block in re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
+        exec(compile(block, "calculator.md", "exec"), names)
+    assert names["H"].shape == (8, 3, 8, 3)  # type: ignore[attr-defined]
+    assert names["results"][1]["magnetic_forces"].shape == (64, 3)  # type: ignore[index]
+    assert np.abs(names["spread"]["magnetic_forces"]).max() > 0  # type: ignore[index]
+    options = set(re.findall(r"^\| `(\w+)` \| [`\d]", page, re.MULTILINE))
+    assert options == set(inspect.signature(DeepSpin).parameters) - {"model"}
+
+
+def test_network_page_uses_the_names_of_the_source(repository: Path) -> None:
+    page = (repository / "docs" / "model.md").read_text(encoding="utf-8")
+    source = "\n".join(path.read_text(encoding="utf-8") for path in (repository / "deepspin_ase/model").glob("*.py"))
+    quoted = set(re.findall(r"`([A-Za-z_]\w+)`", page)) - {"code"}
+    beside_equations = set(re.findall(r"(?<=  )[a-z]+_[a-z]+(?=;|$)", page, re.MULTILINE))
+    assert {"Neighbourhood", "switch_spin_orbit", "spin_embedding"} <= quoted | beside_equations
+    assert [name for name in quoted | beside_equations if not re.search(rf"\b{name}\b", source)] == []
+
+
+def test_sublattices_of_type_two_antiferromagnets_are_free() -> None:
+    """The limit that docs/model.md and the first tutorial state; spin features of rank 2 would lift it."""
+    atoms = nickel_oxide()
+    calc = random_calculator()
+    energy = calc.get_potential_energy(atoms)
+    moments = get_moments(atoms)
+    parity = np.round(2 * atoms.positions / LATTICE_CONSTANT).astype(int) % 2 @ [1, 2, 4]
+    one = (atoms.numbers == 28) & (parity == 3)
+    assert one.sum() == 4
+    moments[one] = moments[one][:, [2, 1, 0]]  # from z to x
+    set_moments(atoms, moments)
+    assert calc.get_potential_energy(atoms) == pytest.approx(energy, abs=1e-10)
+    moments[np.flatnonzero(one)[0]] *= -1.0
+    set_moments(atoms, moments)
+    assert abs(calc.get_potential_energy(atoms) - energy) > 1e-6

@@ -151,7 +151,7 @@ plt.close(figure)
 # ## 4. A field in tesla
 #
 # A magnetic force is an effective field in other units, B = F^m / µB: 1 meV/µB is 17.3 T. Only its part *across* the
-# moment turns it. A moment precesses about the field with 0.176 rad/ps per tesla, about 3 rad/ps for each meV/µB.
+# moment turns it: the moment goes round the field at 0.176 rad/ps per tesla, which is about 3 rad/ps for each meV/µB.
 
 # %%
 moments = order.copy()
@@ -167,8 +167,7 @@ print(f"a moment tilted by 10° feels {np.linalg.norm(across):.0f} T across, {fi
 #
 # `evaluate_many` takes any number of structures of any size and evaluates them in batches, which saves overhead: for
 # cells of a few atoms it is about twice as fast. The results are those of single calculations, to round-off. Each
-# entry is a dictionary with the same structures, above all on a GPU. The results are those of single calculations, to
-# round-off. Each entry is a dictionary with the same keys as `calc.results`.
+# entry is a dictionary with the same keys as `calc.results`.
 
 # %%
 rng = np.random.default_rng(1)
