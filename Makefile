@@ -55,7 +55,7 @@ bench: $(INSTALLED)  ## all benchmarks; each prints a table
 	@for script in $(sort $(wildcard benchmarks/bench_*.py)); do echo "== $$script"; $(PY) $$script || exit 1; done
 
 clean:  ## remove what tests, builds and the demo leave behind
-	rm -rf build dist demo_output .pytest_cache .ruff_cache .mypy_cache
+	rm -rf build dist demo_output tutorial_output .pytest_cache .ruff_cache .mypy_cache
 	find deepspin_ase plugins tests tutorials benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean  ## the environment as well

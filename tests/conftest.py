@@ -15,6 +15,7 @@ from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # no worker processes that outlive a test
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -169,6 +172,18 @@ def test_checkpoints_and_their_options(tmp_path, rng: np.random.Generator) -> No
     save_checkpoint(plain, random_potential(), {})
     with pytest.raises(InputError, match="without spin-orbit"):
         DeepSpin(plain, spin_orbit=True)
+
+
+def test_calculator_can_go_to_another_process(rng: np.random.Generator) -> None:
+    atoms = disordered_nio(rng)
+    calc = random_calculator()
+    energy = calc.get_potential_energy(atoms)
+    for twin in (pickle.loads(pickle.dumps(calc)), copy.deepcopy(calc)):
+        atoms.positions[0, 0] += 0.1
+        moved = twin.get_potential_energy(atoms)
+        atoms.positions[0, 0] -= 0.1
+        assert moved != pytest.approx(energy, abs=1e-6)
+        assert twin.get_potential_energy(atoms) == pytest.approx(energy, abs=1e-12)
 
 
 def test_energy_is_conserved_at_fixed_moments(rng: np.random.Generator) -> None:

@@ -143,7 +143,7 @@ right = left.twinx()
 right.plot(np.degrees(angles), slopes, "C3", label="−n̂·τ")
 right.plot(np.degrees(middle), differences, "C3o", ms=3, mfc="none", label="ΔE/Δθ")
 right.set_ylabel("slope (meV/rad)", color="C3")
-right.legend()
+right.legend(loc="lower center")
 figure.savefig(output / "01_one_moment.png", dpi=150)
 plt.close(figure)
 

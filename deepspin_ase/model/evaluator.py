@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,13 +31,17 @@ class Evaluator:
     """
 
     def __init__(self, potentials: Sequence[Potential], *, compiled: bool = False) -> None:
-        self.potentials = tuple(potentials)
+        self.potentials, self.compiled = tuple(potentials), compiled
         for potential in self.potentials:
             freeze(potential)
         make = compiled_function if compiled else eager_function
         self._functions: tuple[Function, ...] = tuple(make(p) for p in self.potentials)
         self._edges: torch.Tensor | None = None
         self._table: NeighbourTable | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled and copied without the functions, which are made again: calculators can go to other processes."""
+        return partial(Evaluator, compiled=self.compiled), (self.potentials,)
 
     def __call__(self, graph: Data) -> list[Results]:
         """Results of each member for one graph."""
