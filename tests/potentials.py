@@ -14,7 +14,13 @@ from deepspin_ase.moments import set_moments
 
 
 def random_potential(
-    *, spin_orbit: bool = False, seed: int = 0, dtype: torch.dtype = torch.float64, channels: int = 8, layers: int = 2
+    *,
+    spin_orbit: bool = False,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float64,
+    channels: int = 8,
+    layers: int = 2,
+    quadrupoles: int = 4,
 ) -> Potential:
     """A network for Ni and O (Ni magnetic), cutoff 4 Å, with random weights and reference energies."""
     config = ModelConfig(
@@ -23,6 +29,7 @@ def random_potential(
         cutoff=4.0,
         channels=channels,
         layers=layers,
+        quadrupoles=quadrupoles,
         spin_orbit=spin_orbit,
         mean_neighbours=20.0,
     )

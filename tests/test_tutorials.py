@@ -13,11 +13,10 @@ import numpy as np
 import pytest
 import yaml
 
-from deepspin_ase import DeepSpin, get_moments, read_frames, read_results, set_moments
-from deepspin_ase.demo import LATTICE_CONSTANT, nickel_oxide
+from deepspin_ase import DeepSpin, get_moments, read_frames, read_results
 from deepspin_ase.model.checkpoint import save_checkpoint
 from deepspin_ase.training import TrainingConfig
-from tests.potentials import disordered_nio, random_calculator, random_potential
+from tests.potentials import disordered_nio, random_potential
 
 FIRST = "01_calculator_in_ten_minutes.py"
 SECOND = "02_train_your_own_model.py"
@@ -149,20 +148,3 @@ def test_network_page_uses_the_names_of_the_source(repository: Path) -> None:
     beside_equations = set(re.findall(r"(?<=  )[a-z]+_[a-z]+(?=;|$)", page, re.MULTILINE))
     assert {"Neighbourhood", "switch_spin_orbit", "spin_embedding"} <= quoted | beside_equations
     assert [name for name in quoted | beside_equations if not re.search(rf"\b{name}\b", source)] == []
-
-
-def test_sublattices_of_type_two_antiferromagnets_are_free() -> None:
-    """The limit that docs/model.md and the first tutorial state; spin features of rank 2 would lift it."""
-    atoms = nickel_oxide()
-    calc = random_calculator()
-    energy = calc.get_potential_energy(atoms)
-    moments = get_moments(atoms)
-    parity = np.round(2 * atoms.positions / LATTICE_CONSTANT).astype(int) % 2 @ [1, 2, 4]
-    one = (atoms.numbers == 28) & (parity == 3)
-    assert one.sum() == 4
-    moments[one] = moments[one][:, [2, 1, 0]]  # from z to x
-    set_moments(atoms, moments)
-    assert calc.get_potential_energy(atoms) == pytest.approx(energy, abs=1e-10)
-    moments[np.flatnonzero(one)[0]] *= -1.0
-    set_moments(atoms, moments)
-    assert abs(calc.get_potential_energy(atoms) - energy) > 1e-6

@@ -59,7 +59,7 @@ def compiled_function(potential: Potential, *, directory: Path | None = None) ->
             warnings.simplefilter("ignore")
             run = torch._inductor.aoti_load_package(str(package))
     except Exception as error:  # the compiler is a third party with many ways to fail
-        logger.warning("compiled evaluation is not available, using the eager one: %s", _first_line(error))
+        logger.warning("compiled evaluation is not available, using the eager one: %s", one_line(error))
         return eager
 
     def evaluate(inputs: Inputs) -> Outputs:
@@ -126,7 +126,7 @@ def fingerprint(potential: Potential) -> str:
 def _source_hash() -> str:
     """Hash of the files that define the traced function, so that code of another version is never loaded."""
     here = Path(__file__).parent
-    files = ("basis.py", "interaction.py", "network.py", "potential.py", Path(__file__).name)
+    files = ("basis.py", "quadrupole.py", "interaction.py", "network.py", "potential.py", Path(__file__).name)
     return hashlib.sha256(b"".join((here / name).read_bytes() for name in files)).hexdigest()
 
 
@@ -160,8 +160,9 @@ def _difference(potential: Potential, one: Function, other: Function) -> float:
     return max(float((a - b).abs().max() / a.abs().max().clamp(min=1e-12)) for a, b in pairs)
 
 
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+def one_line(error: Exception) -> str:
+    """Kind of an error and the first two lines of its message, on one line."""
+    return f"{type(error).__name__}: {' '.join(line.strip() for line in str(error).strip().splitlines()[:2])}"
 
 
 def freeze(network: nn.Module) -> None:

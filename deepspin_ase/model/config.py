@@ -24,6 +24,8 @@ class ModelConfig:
         Message-passing layers; the energy of an atom depends on atoms up to ``layers * cutoff`` away.
     radial
         Number of Bessel functions.
+    quadrupoles
+        Spin tensors of rank two per atom (biquadratic exchange); 0 leaves them out.
     spin_orbit
         Whether spins couple to lattice directions (anisotropy, Dzyaloshinskii–Moriya interaction). Without it the
         energy is exactly invariant under a rotation of all moments alone.
@@ -42,6 +44,7 @@ class ModelConfig:
     channels: int = 32
     layers: int = 2
     radial: int = 10
+    quadrupoles: int = 8
     spin_orbit: bool = False
     mean_neighbours: float = field(default=40.0)
 
@@ -58,6 +61,7 @@ class ModelConfig:
             ("channels", self.channels, 4, 512),
             ("layers", self.layers, 1, 6),
             ("radial", self.radial, 2, 32),
+            ("quadrupoles", self.quadrupoles, 0, 512),
         ):
             if not low <= value <= high:
                 raise ValueError(f"{name} must lie between {low} and {high}, got {value}")
@@ -72,4 +76,5 @@ class ModelConfig:
     def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
         """Inverse of :meth:`as_dict`."""
         plain: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        plain.setdefault("quadrupoles", 0)
         return cls(**plain)

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch_geometric.data import Batch, Data
 
+from deepspin_ase.model.allocator import keep_freed_memory
 from deepspin_ase.model.compiled import Function, compiled_function, eager_function, freeze
 from deepspin_ase.model.neighbours import NeighbourTable, neighbour_table
 from deepspin_ase.model.potential import Potential
@@ -32,6 +33,8 @@ class Evaluator:
 
     def __init__(self, potentials: Sequence[Potential], *, compiled: bool = False) -> None:
         self.potentials, self.compiled = tuple(potentials), compiled
+        if any(potential.device.type == "cpu" for potential in self.potentials):
+            keep_freed_memory()
         for potential in self.potentials:
             freeze(potential)
         make = compiled_function if compiled else eager_function

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from deepspin_ase.model.basis import ANGULAR_SLICES, apply_rank2, symmetric_traceless
+from deepspin_ase.model.quadrupole import SpinQuadrupoles
 
 
 class Neighbourhood(nn.Module):
@@ -74,6 +75,8 @@ class Interaction(nn.Module):
         Typical number of neighbours (normalisation).
     vectors_in, vectors_out
         Whether lattice vectors come in (no at the first layer) and spin and lattice vectors go out (no at the last).
+    quadrupoles
+        Spin tensors of rank two per atom; may be 0.
     spin_orbit
         Whether to add the scalars that tie spin indices to lattice indices.
     """
@@ -86,6 +89,7 @@ class Interaction(nn.Module):
         *,
         vectors_in: bool,
         vectors_out: bool,
+        quadrupoles: int,
         spin_orbit: bool,
     ) -> None:
         super().__init__()
@@ -103,7 +107,8 @@ class Interaction(nn.Module):
         self.neighbourhood = Neighbourhood(radial, widths, mean_neighbours)
         self.lattice_mix = nn.ModuleList([nn.Linear(c, 2 * c, bias=False) for _ in range(3)])
         self.spin_mix = nn.ModuleList([nn.Linear(c, 2 * c, bias=False) for _ in range(3)])
-        invariants = (12 + 3 * spin_orbit) * c
+        self.quadrupoles = SpinQuadrupoles(c, quadrupoles, radial, self.neighbourhood.norm) if quadrupoles else None
+        invariants = (12 + SpinQuadrupoles.count * (quadrupoles > 0) + 3 * spin_orbit) * c
         self.linear = nn.Linear(invariants, c, bias=False)
         self.update = nn.Sequential(nn.Linear(invariants + c, 2 * c), nn.SiLU(), nn.Linear(2 * c, c))
         if vectors_out:
@@ -154,6 +159,8 @@ class Interaction(nn.Module):
             (w1 * b0b).sum(1),
             (w2 * b0b).sum(1),
         ]
+        if self.quadrupoles is not None:
+            invariants += self.quadrupoles(x, s, b0, neighbours, waves, cut)
         if self.spin_orbit:
             terms = self._spin_orbit(s, b0, b1, b2, a1, a2)
             invariants += terms if self.spin_orbit_on else [torch.zeros_like(term) for term in terms]

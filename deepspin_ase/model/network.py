@@ -62,6 +62,7 @@ class SpinNetwork(nn.Module):
                     config.mean_neighbours,
                     vectors_in=layer > 0,
                     vectors_out=layer < config.layers - 1,
+                    quadrupoles=config.quadrupoles,
                     spin_orbit=config.spin_orbit,
                 )
                 for layer in range(config.layers)

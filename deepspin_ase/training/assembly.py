@@ -147,6 +147,7 @@ def _fresh(
         channels=section.channels,
         layers=section.layers,
         radial=section.radial,
+        quadrupoles=section.quadrupoles,
         spin_orbit=section.spin_orbit,
         mean_neighbours=max(float(np.mean(edges)), 1.0),
     )

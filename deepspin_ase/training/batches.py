@@ -81,6 +81,17 @@ class ShapeBatchSampler(Sampler[list[int]]):
         yield from shuffled[self._rank :: self._world][: self._length]
 
 
+def batches_of_one_set(graphs: Sequence[Data]) -> list[list[int]]:
+    """Indices in batches of up to 512 atoms, none of which mixes data sets."""
+    largest = max(int(graph.num_nodes) for graph in graphs)
+    size = max(512 // largest, 1)
+    batches = []
+    for number in sorted({int(graph.dataset) for graph in graphs}):
+        own = [index for index, graph in enumerate(graphs) if int(graph.dataset) == number]
+        batches += [own[k : k + size] for k in range(0, len(own), size)]
+    return batches
+
+
 class StepInputs(NamedTuple):
     """All tensors of a training step."""
 

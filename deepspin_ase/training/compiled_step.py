@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from deepspin_ase.model.compiled import one_line
 from deepspin_ase.model.potential import Inputs, energy_and_derivatives
 from deepspin_ase.training.batches import StepInputs
 from deepspin_ase.training.loss import LossWeights, Targets, training_loss
@@ -112,7 +113,7 @@ class StepRunner:
                 function = _compile(self._plain, params, flat)
                 result = function(params, *flat)
         except Exception as problem:  # the compiler's errors have no common base class
-            logger.warning("training steps are not compiled: %s: %s", type(problem).__name__, _summary(problem))
+            logger.warning("training steps are not compiled: %s", one_line(problem))
             self._compile = False
             return None
         finally:
@@ -170,7 +171,3 @@ def _difference(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
     norm = sum(float(b.double().square().sum()) for b in expected[2:])
     ratio = (delta / max(norm, 1e-60)) ** 0.5
     return max(loss, ratio) if loss == loss and ratio == ratio else float("nan")
-
-
-def _summary(problem: BaseException) -> str:
-    return " ".join(line.strip() for line in str(problem).strip().splitlines()[:2])

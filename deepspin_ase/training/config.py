@@ -26,6 +26,7 @@ class ModelSection(_Section):
     channels: int = Field(default=32, ge=4, le=512)
     layers: int = Field(default=2, ge=1, le=6)
     radial: int = Field(default=10, ge=2, le=32)
+    quadrupoles: int = Field(default=8, ge=0, le=512)
     spin_orbit: bool = False
     magnetic: list[str] | Auto = "auto"
     species: list[str] | Auto = "auto"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 
 import lightning.pytorch as pl
 import torch
@@ -64,20 +65,21 @@ class TrainingModule(pl.LightningModule):
         optimizer: OptimizerSection,
         slots: int,
         size_classes: dict[int, int],
-        scaled_datasets: tuple[bool, ...] = (),
+        scaled_datasets: tuple[bool, ...] = (False,),
         compiled: bool = False,
     ) -> None:
         super().__init__()
         self.potential = potential
         self._weights, self._norms, self._options = weights, norms, optimizer
         self._slots, self._classes = slots, size_classes
+        self._datasets = len(scaled_datasets)
         self._scaled = torch.tensor(scaled_datasets)
         self.log_scale = nn.Parameter(torch.zeros(len(scaled_datasets))) if any(scaled_datasets) else None
         self._compiled = compiled
         self._runner: StepRunner | None = None
         self._loss_sum: Tensor | None = None
         self._steps = 0
-        self._sums = ErrorSums()
+        self._sums: list[ErrorSums] = []
 
     @property
     def compile_seconds(self) -> float:
@@ -157,11 +159,11 @@ class TrainingModule(pl.LightningModule):
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], batch_size=1)
 
     def on_validation_epoch_start(self) -> None:
-        """Start new sums."""
-        self._sums = ErrorSums()
+        """Start new sums, one for each data set."""
+        self._sums = [ErrorSums() for _ in range(self._datasets)]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Errors of a batch, whose missing labels are NaN."""
+        """Errors of a batch of one data set, whose missing labels are NaN."""
         with torch.enable_grad():
             out = self.potential(batch)
         labels = {name: batch[name] for name in ("energy", "forces", "stress", "magnetic_forces")}
@@ -169,29 +171,35 @@ class TrainingModule(pl.LightningModule):
         predicted = {name: value.detach() for name, value in out.items()}
         network = self.potential.network
         magnetic = network.magnetic[network.kind_of[batch.z]]
-        self._sums.add(predicted, labels, magnetic=magnetic, atoms=torch.diff(batch.ptr))
+        sums = self._sums[int(batch.dataset[0])]
+        sums.add(predicted, labels, magnetic=magnetic, atoms=torch.diff(batch.ptr))
 
     def on_validation_epoch_end(self) -> None:
-        """Add up over processes and log physical errors."""
-        both = torch.cat([self._sums.sums.reshape(-1), torch.tensor([float(self._sums.frames)], dtype=torch.float64)])
+        """Add up over processes and log physical errors: of all data sets together, and their score."""
         if self.trainer.world_size > 1:
-            both = self.trainer.strategy.reduce(both.to(self.device), reduce_op="sum").cpu()
-        self._sums.sums = both[:-1].reshape(-1, 3)
-        self._sums.frames = int(both[-1])
-        errors = self._sums.as_dict()
+            for sums in self._sums:
+                both = torch.cat([sums.sums.reshape(-1), sums.sums.new_tensor([float(sums.frames)])])
+                both = self.trainer.strategy.reduce(both.to(self.device), reduce_op="sum").cpu()
+                sums.sums, sums.frames = both[:-1].reshape(-1, 3), int(both[-1])
+        total = ErrorSums()
+        for sums in self._sums:
+            total += sums
         shown = {metric_key(name, "rmse") for name in BAR}
-        for key, value in errors.items():
+        for key, value in total.as_dict().items():
             if key != "n_frames":
                 self.log(f"val/{key}", value, prog_bar=key in shown, batch_size=1)
-        self.log("val/score", self.score(errors), batch_size=1)
+        self.log("val/score", self.score([sums.as_dict() for sums in self._sums]), batch_size=1)
 
-    def score(self, errors: dict[str, float]) -> float:
-        """One number to compare two states by: weighted mean squares of the normalised errors.
+    def score(self, errors: Sequence[dict[str, float]]) -> float:
+        """One number to compare two states by.
+
+        For each data set the weighted mean squares of the normalised errors; of these the geometric mean over data
+        sets, so that a change by one per cent counts the same in a set of small errors as in one of large errors.
 
         Parameters
         ----------
         errors
-            Of :meth:`~deepspin_ase.training.metrics.ErrorSums.as_dict`.
+            Of :meth:`~deepspin_ase.training.metrics.ErrorSums.as_dict`, one per data set.
         """
         parts = (
             ("energy", self._weights.energy, self._norms.energy, 1.0),
@@ -200,9 +208,10 @@ class TrainingModule(pl.LightningModule):
             ("magnetic_force_perp", self._weights.magnetic_perp, self._norms.magnetic, 1.0),
             ("magnetic_force_par", self._weights.magnetic_par, self._norms.magnetic, 1.0 / 3.0),
         )
-        total = 0.0
-        for name, weight, norm, share in parts:
-            value = errors.get(metric_key(name, "rmse"))
-            if value is not None:
-                total += weight * share * (value / 1e3 / norm) ** 2
-        return total
+        logarithms = []
+        for one in errors:
+            found = [(one.get(metric_key(name, "rmse")), weight * share, norm) for name, weight, norm, share in parts]
+            total = sum(weight * (value / 1e3 / norm) ** 2 for value, weight, norm in found if value is not None)
+            if total > 0:
+                logarithms.append(math.log(total))
+        return math.exp(sum(logarithms) / len(logarithms)) if logarithms else 0.0

@@ -25,7 +25,7 @@ from deepspin_ase.errors import InputError
 from deepspin_ase.model.checkpoint import save_checkpoint
 from deepspin_ase.model.potential import Potential
 from deepspin_ase.training.assembly import Assembly, assemble, set_graphs, training_module
-from deepspin_ase.training.batches import ShapeBatchSampler
+from deepspin_ase.training.batches import ShapeBatchSampler, batches_of_one_set
 from deepspin_ase.training.callbacks import Budget, ProgressDisplay, RampedEMA
 from deepspin_ase.training.config import TrainingConfig
 from deepspin_ase.training.evaluation import Evaluation, evaluate_graphs
@@ -256,10 +256,9 @@ def _validation_loader(config: TrainingConfig, assembly: Assembly, trainer: pl.T
         return None
     if len(graphs) >= trainer.world_size:
         graphs = graphs[trainer.global_rank :: trainer.world_size]
-    largest = max(int(graph.num_nodes) for graph in graphs)
     return DataLoader(
         graphs,
-        batch_size=max(512 // largest, 1),
+        batch_sampler=batches_of_one_set(graphs),
         generator=torch.Generator().manual_seed(config.runtime.seed),
     )
 
@@ -271,11 +270,12 @@ def _choose_weights(module: TrainingModule, assembly: Assembly, folder: Path) ->
         for name in (LAST, BEST)
         if (folder / name).is_file() and (name == LAST or assembly.validation)
     ]
+    sets = [graphs for number in range(len(assembly.splits)) if (graphs := set_graphs(assembly, number, "validation"))]
     scores = []
     for state in states:
         module.load_state_dict(state)
         if len(states) > 1:
-            scores.append(module.score(evaluate_graphs(assembly.potential, assembly.validation).errors))
+            scores.append(module.score([evaluate_graphs(assembly.potential, graphs).errors for graphs in sets]))
     if len(states) > 1:
         module.load_state_dict(states[scores.index(min(scores))])
 

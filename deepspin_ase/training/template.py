@@ -24,6 +24,7 @@ model:
   channels: 32                 # 16 quick, 32 good, 64 slower and better with many data
   layers: 2
   radial: 10
+  quadrupoles: 8               # spin tensors of rank two, for biquadratic exchange; 0: none
   spin_orbit: false            # true only if the data were computed with spin-orbit coupling
   magnetic: auto               # species with moments, e.g. [Fe]; auto: those that have any in the data
   species: auto

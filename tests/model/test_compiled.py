@@ -47,7 +47,7 @@ def test_without_a_compiler_the_eager_function_is_used(
     monkeypatch.setenv("DEEPSPIN_CACHE", str(tmp_path))
 
     def fail(*_: object) -> None:
-        raise RuntimeError("No working C++ compiler found\nlong explanation")
+        raise RuntimeError("No working C++ compiler found\nset CXX\nlong explanation")
 
     monkeypatch.setattr(compiled, "compile_package", fail)
     potential, atoms = random_potential(), disordered_nio(rng)

@@ -8,7 +8,8 @@ import torch
 from ase import Atoms
 from ase.build import bulk
 
-from deepspin_ase import set_moments
+from deepspin_ase import get_moments, set_moments
+from deepspin_ase.demo import LATTICE_CONSTANT, nickel_oxide
 from deepspin_ase.model.zoo import available_models
 from deepspin_ase.testing import run_conformance
 from tests.potentials import disordered_nio, random_calculator, random_potential
@@ -119,3 +120,19 @@ def test_hessian_in_blocks_equals_the_hessian_at_once(rng: np.random.Generator) 
     whole = calc.get_hessian(atoms, kind="mixed")
     blocks = calc.get_hessian(atoms, kind="mixed", memory=1.0)
     np.testing.assert_allclose(blocks, whole, atol=1e-12)
+
+
+@pytest.mark.parametrize("quadrupoles", [0, 4])
+def test_only_quadrupoles_tie_the_cubic_lattices_of_a_type_two_antiferromagnet(quadrupoles: int) -> None:
+    """Fields of one of the four simple cubic lattices on another cancel: bilinear exchange lets them turn freely."""
+    atoms = nickel_oxide()
+    calc = random_calculator(quadrupoles=quadrupoles)
+    energy = calc.get_potential_energy(atoms)
+    moments = get_moments(atoms)
+    parity = np.round(2 * atoms.positions / LATTICE_CONSTANT).astype(int) % 2 @ [1, 2, 4]
+    one = (atoms.numbers == 28) & (parity == 3)
+    assert one.sum() == 4
+    moments[one] = moments[one][:, [2, 1, 0]]  # from z to x
+    set_moments(atoms, moments)
+    change = abs(calc.get_potential_energy(atoms) - energy)
+    assert change > 1e-4 if quadrupoles else change < 1e-10

@@ -15,8 +15,15 @@ from deepspin_ase.data import Frame, Labels, frames_to_graphs
 from deepspin_ase.model.checkpoint import place
 from deepspin_ase.model.config import ModelConfig
 from deepspin_ase.model.potential import Inputs, Outputs, Potential, energy_and_derivatives
-from deepspin_ase.training.assembly import Assembly, assemble
-from deepspin_ase.training.batches import ShapeBatchSampler, StepInputs, size_classes, slots_of, step_inputs
+from deepspin_ase.training.assembly import Assembly, assemble, training_module
+from deepspin_ase.training.batches import (
+    ShapeBatchSampler,
+    StepInputs,
+    batches_of_one_set,
+    size_classes,
+    slots_of,
+    step_inputs,
+)
 from deepspin_ase.training.compiled_step import StepRunner, StepSetup
 from deepspin_ase.training.config import LossSection, TrainingConfig
 from deepspin_ase.training.evaluation import evaluate
@@ -305,3 +312,24 @@ def test_missing_labels_leave_out_their_keys(iron_frames: list[Frame]) -> None:
     assert "force_mae_mev_per_ang" in errors
     assert not any("magnetic" in key or "stress" in key or "torque" in key for key in errors)
     assert errors["energy_rmse_mev_per_atom"] == evaluate(potential, frames[:1]).errors["energy_mae_mev_per_atom"]
+
+
+def test_score_weighs_data_sets_alike_however_large_their_errors(
+    assembly: Assembly, settings: Callable[..., Any]
+) -> None:
+    module = training_module(assembly, TrainingConfig.from_dict(settings()))
+    small, large = ({metric_key("force", "rmse"): value} for value in (10.0, 1000.0))
+    halved = {key: value / 2 for key, value in small.items()}
+    assert module.score([halved, large]) == pytest.approx(module.score([small, large]) / 2)  # half of ln 4 per set
+    assert module.score([small, {}]) == pytest.approx(module.score([small]))
+
+
+def test_validation_batches_hold_one_data_set_each(assembly: Assembly) -> None:
+    graphs = [graph.clone() for graph in assembly.validation for _ in range(30)]
+    for index, graph in enumerate(graphs):
+        graph.dataset = torch.tensor([index % 2])
+    batches = batches_of_one_set(graphs)
+    assert sorted(index for batch in batches for index in batch) == list(range(len(graphs)))
+    assert all(len({int(graphs[index].dataset) for index in batch}) == 1 for batch in batches)
+    assert max(sum(int(graphs[index].num_nodes) for index in batch) for batch in batches) <= 512
+    assert len(batches) > 2
