@@ -149,7 +149,12 @@ class DeepSpin(MagneticCalculator):
         return {key: value.copy() for key, value in self._spread.items()}
 
     def get_hessian(
-        self, atoms: Atoms | None = None, *, kind: Kind = "positions", memory: float = 1.0e9
+        self,
+        atoms: Atoms | None = None,
+        *,
+        kind: Kind = "positions",
+        rows: Sequence[int] | None = None,
+        memory: float = 1.0e9,
     ) -> NDArray[np.float64]:
         """Exact second derivatives of the energy, always in float64 (the mean over a committee).
 
@@ -159,13 +164,16 @@ class DeepSpin(MagneticCalculator):
             Structure; default the one of the last calculation.
         kind
             ``"positions"`` ∂²E/∂R∂R (eV/Å²), ``"moments"`` ∂²E/∂m∂m (eV/µB²), ``"mixed"`` ∂²E/∂R∂m (eV/(Å µB)).
+        rows
+            Atoms of the first index (of a supercell, those of one cell are enough); default all. The time goes with
+            their number.
         memory
             Bound on the working memory in bytes, besides the result.
 
         Returns
         -------
         ndarray
-            (n, 3, n, 3). Force constants of phonopy's layout are ``H.transpose(0, 2, 1, 3)``.
+            (rows, 3, n, 3). Force constants of phonopy's layout are ``H.transpose(0, 2, 1, 3)``.
         """
         allowed = ("positions", "moments", "mixed")
         if kind not in allowed:
@@ -173,9 +181,11 @@ class DeepSpin(MagneticCalculator):
         atoms = self.atoms if atoms is None else atoms
         if atoms is None:
             raise InputError("get_hessian needs a structure: calc.get_hessian(atoms, kind=...)")
+        if rows is not None and not (len(rows) and set(rows) <= set(range(len(atoms)))):
+            raise InputError(f"rows = {list(rows)}; allowed: at least one number from 0 to {len(atoms) - 1}")
         self._check(atoms)
         graph = build_graph(atoms, self.config.cutoff)
-        members = [hessian(p.as_float64(), graph, kind, memory=memory) for p in self._evaluator.potentials]
+        members = [hessian(p.as_float64(), graph, kind, rows=rows, memory=memory) for p in self._evaluator.potentials]
         return torch.stack(members).mean(0).cpu().numpy()
 
     # ------------------------------------------------------------------ many structures

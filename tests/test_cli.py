@@ -75,19 +75,18 @@ def test_help_lists_core_commands_and_plugins() -> None:
     assert "point" in text.partition("Plugins")[2]
 
 
-def test_help_is_quick_and_loads_no_torch() -> None:
+def test_help_loads_nothing_heavy() -> None:
     code = (
-        "import sys, time; t = time.perf_counter()\n"
+        "import sys\n"
         "from deepspin_ase.cli import app\n"
         "try: app(['--help'], prog_name='deepspin')\n"
         "except SystemExit as end: print('exit', end.code)\n"
-        "heavy = [m for m in ('torch', 'lightning', 'ase', 'matplotlib', 'scipy') if m in sys.modules]\n"
-        "print('loaded', *heavy); print('seconds', time.perf_counter() - t)"
+        "heavy = [m for m in ('torch', 'lightning', 'ase', 'matplotlib', 'scipy', 'numba', 'h5py') if m in sys.modules]\n"
+        "print('loaded', *heavy)"
     )
     lines = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
     assert "exit 0" in lines
     assert "loaded" in lines
-    assert float(lines[-1].split()[1]) < 2.0
 
 
 @pytest.mark.parametrize("name", CORE_COMMANDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -14,7 +15,9 @@ from deepspin_ase.model.potential import Potential, pair_vectors
 Kind = Literal["positions", "moments", "mixed"]
 
 
-def hessian(potential: Potential, graph: Data, kind: Kind, *, memory: float = 1.0e9) -> Tensor:
+def hessian(
+    potential: Potential, graph: Data, kind: Kind, *, rows: Sequence[int] | None = None, memory: float = 1.0e9
+) -> Tensor:
     """Second derivatives of the energy of one graph.
 
     Parameters
@@ -25,13 +28,15 @@ def hessian(potential: Potential, graph: Data, kind: Kind, *, memory: float = 1.
         One structure.
     kind
         ``"positions"`` ∂²E/∂R∂R (eV/Å²), ``"moments"`` ∂²E/∂m∂m (eV/µB²) or ``"mixed"`` ∂²E/∂R∂m (eV/Å/µB).
+    rows
+        Atoms of the first index; default all.
     memory
         Bound on the working memory in bytes (besides the result); rows are computed in blocks that fit.
 
     Returns
     -------
     Tensor
-        Shape (n, 3, n, 3); for ``"mixed"`` the first index pair is the position.
+        Shape (rows, 3, n, 3); for ``"mixed"`` the first index pair is the position.
 
     Notes
     -----
@@ -49,18 +54,19 @@ def hessian(potential: Potential, graph: Data, kind: Kind, *, memory: float = 1.
     first = moments if kind == "moments" else pos
     second = pos if kind == "positions" else moments
     (gradient,) = torch.autograd.grad(energy, first, create_graph=True)
-    block = max(1, min(3 * n, int(memory / _row_bytes(potential, inputs.mask.numel(), n))))
+    block = max(1, int(memory / _row_bytes(potential, inputs.mask.numel(), n)))
     flat = gradient.reshape(-1)
-    rows = []
-    for start in range(0, 3 * n, block):
-        stop = min(start + block, 3 * n)
-        select = torch.zeros(stop - start, 3 * n, dtype=flat.dtype, device=flat.device)
-        select[torch.arange(stop - start), torch.arange(start, stop)] = 1.0
-        (row,) = torch.autograd.grad(
+    chosen = torch.arange(n) if rows is None else torch.as_tensor(rows, dtype=torch.long)
+    components = (3 * chosen[:, None] + torch.arange(3)).reshape(-1)
+    parts = []
+    for wanted in components.split(block):
+        select = torch.zeros(len(wanted), 3 * n, dtype=flat.dtype, device=flat.device)
+        select[torch.arange(len(wanted)), wanted] = 1.0
+        (part,) = torch.autograd.grad(
             flat, second, select, retain_graph=True, is_grads_batched=True, materialize_grads=True
         )
-        rows.append(row.detach())
-    return torch.cat(rows).reshape(n, 3, n, 3)
+        parts.append(part.detach())
+    return torch.cat(parts).reshape(len(chosen), 3, n, 3)
 
 
 def _row_bytes(potential: Potential, slots: int, atoms: int) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from ase.build import bulk
 
 from deepspin_ase import get_moments, set_moments
 from deepspin_ase.demo import LATTICE_CONSTANT, nickel_oxide
+from deepspin_ase.errors import InputError
 from deepspin_ase.model.zoo import available_models
 from deepspin_ase.testing import run_conformance
 from tests.potentials import disordered_nio, random_calculator, random_potential
@@ -120,6 +123,17 @@ def test_hessian_in_blocks_equals_the_hessian_at_once(rng: np.random.Generator) 
     whole = calc.get_hessian(atoms, kind="mixed")
     blocks = calc.get_hessian(atoms, kind="mixed", memory=1.0)
     np.testing.assert_allclose(blocks, whole, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["positions", "moments", "mixed"])
+def test_rows_of_the_hessian_are_those_of_the_whole(kind: Literal["positions", "moments", "mixed"]) -> None:
+    calc = random_calculator()
+    atoms = disordered_nio(np.random.default_rng(3))
+    whole = calc.get_hessian(atoms, kind=kind)
+    np.testing.assert_allclose(calc.get_hessian(atoms, kind=kind, rows=[5, 0]), whole[[5, 0]], atol=1e-12)
+    for wrong in ([], [len(atoms)], [-1]):
+        with pytest.raises(InputError, match="rows"):
+            calc.get_hessian(atoms, kind=kind, rows=wrong)
 
 
 @pytest.mark.parametrize("quadrupoles", [0, 4])
