@@ -88,6 +88,10 @@ class TestSupercell:
         expected = Heisenberg(exchange=exchange).to_model(slab)
         np.testing.assert_allclose(found.bonds.tensor[:, 0, 0].sum(), expected.bonds.tensor[:, 0, 0].sum(), rtol=1e-3)
 
+    def test_absurd_cutoffs_are_refused_before_anything_is_built(self, iron: Atoms) -> None:
+        with pytest.raises(InputError, match=r"needs a supercell of .* atoms"):
+            make_supercell(iron, "auto", 45.0)
+
     def test_a_molecule_needs_no_supercell(self) -> None:
         dimer = Atoms("Fe2", positions=[[0, 0, 0], [2.2, 0, 0]])
         set_moments(dimer, [2.0, -2.0])

@@ -22,6 +22,7 @@ SupercellLike = Literal["auto"] | int | ArrayLike
 
 _EQUAL = 1e-3  # Å: images closer to each other in length than this are equidistant
 _MAX_REPEAT = 40
+_MAX_ATOMS = 10_000  # of an automatic supercell
 _COMPACT = (  # cells with a shortest vector of one that waste little volume: cubic, body and face centred
     np.eye(3),
     np.array([[-1, 1, 1], [1, -1, 1], [1, 1, -1]]) / np.sqrt(3),
@@ -99,8 +100,8 @@ def make_supercell(atoms: Atoms, supercell: SupercellLike, cutoff: float) -> Sup
     Raises
     ------
     InputError
-        The cutoff exceeds half the shortest period (the message names a supercell that is large enough), or the
-        supercell is no matrix of integers with a positive determinant.
+        The cutoff exceeds half the shortest period (the message names a supercell that is large enough), the
+        supercell is no matrix of integers with a positive determinant, or the automatic one has more than 10,000 atoms.
     """
     if len(atoms) == 0:
         raise InputError("the structure has no atoms.")
@@ -115,6 +116,12 @@ def make_supercell(atoms: Atoms, supercell: SupercellLike, cutoff: float) -> Sup
     matrix = _smallest_matrix(atoms, cutoff) if isinstance(supercell, str) else _matrix(supercell, atoms.pbc)
     if isinstance(supercell, str) and supercell != "auto":
         raise InputError(f"supercell = {supercell!r}; allowed: 'auto', repeats (one or three), or a (3, 3) matrix.")
+    size = len(atoms) * _volume(matrix)
+    if isinstance(supercell, str) and size > _MAX_ATOMS:
+        raise InputError(
+            f"cutoff = {cutoff:g} Å needs a supercell of {size} atoms; use a shorter cutoff, or ask for that supercell "
+            f"with supercell={matrix.tolist()}."
+        )
     built = _build(atoms, matrix)
     if cutoff > built.largest_cutoff + _EQUAL:
         enough = _smallest_matrix(atoms, cutoff)

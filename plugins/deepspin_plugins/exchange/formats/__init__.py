@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 NAMES = ("tb2j", "uppasd", "vampire", "spirit")
 
 __all__ = [
-    "NAMES",
     "read_spirit",
     "read_tb2j",
     "read_uppasd",

@@ -1,0 +1,136 @@
+"""Structure, calculator and driver of a run from its settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from ase import Atoms, units
+from ase.io import read
+
+from deepspin_ase.errors import InputError
+from deepspin_ase.heisenberg import Heisenberg, HeisenbergModel
+from deepspin_ase.moments import ferromagnet, get_moments, set_moments
+from deepspin_ase.quantities import K_B
+from deepspin_plugins.spin_dynamics.baths import SpinLangevin
+from deepspin_plugins.spin_dynamics.config import Pulse, Rotating, Settings
+from deepspin_plugins.spin_dynamics.dynamics import SpinDynamics
+from deepspin_plugins.spin_dynamics.lattice_bath import LatticeLangevin
+from deepspin_plugins.spin_dynamics.spin_lattice import SpinLatticeDynamics
+from deepspin_plugins.spin_dynamics.zeeman import PulsedField, RotatingField, ZeemanField
+
+Driver = SpinDynamics | SpinLatticeDynamics
+
+
+class Calculators:
+    """Calculators in the field of the settings: a network is loaded once and shared, other calculators are not.
+
+    Parameters
+    ----------
+    settings
+        Options of the run.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._network: Any = None
+        if settings.model is not None:
+            from deepspin_ase import DeepSpin
+
+            self._network = DeepSpin(
+                settings.model,
+                device=settings.device,
+                dtype=settings.dtype,
+                spin_orbit=settings.spin_orbit,
+                compile=settings.compile,
+            )
+
+    def __call__(self) -> Any:
+        """Calculator for one structure."""
+        calculator: Any = self._heisenberg() if self._network is None else self._network
+        field = self._settings.field
+        if isinstance(field, Rotating):
+            return ZeemanField(calculator, RotatingField(field.amplitude, field.frequency, field.axis, field.phase))
+        if isinstance(field, Pulse):
+            return ZeemanField(calculator, PulsedField(field.amplitude, field.center, field.width, field.frequency))
+        return calculator if field is None else ZeemanField(calculator, field)
+
+    def _heisenberg(self) -> Heisenberg:
+        path = Path(str(self._settings.spin_model))
+        try:
+            return Heisenberg(HeisenbergModel.load(path))
+        except (KeyError, ValueError) as problem:
+            raise InputError(f"{path} is no spin model; write one with HeisenbergModel.save.") from problem
+
+
+def make_dynamics(settings: Settings, atoms: Atoms, timestep: float) -> Driver:
+    """Driver of the settings for a structure with a calculator; gives the atoms velocities where they need some.
+
+    Parameters
+    ----------
+    settings
+        Options of the run.
+    atoms
+        Structure.
+    timestep
+        fs.
+    """
+    rng = np.random.default_rng(settings.seed)
+    if not settings.lattice:
+        return SpinDynamics(
+            atoms,
+            timestep * units.fs,
+            integrator=settings.integrator or "depondt-mertens",
+            damping=settings.spin_damping,
+            temperature=settings.temperature,
+            statistics=settings.statistics,
+            rng=rng,
+        )
+    bath = settings.bath_of_atoms
+    if bath is not None and bath[0] > 0 and not atoms.get_momenta().any():
+        spread = np.sqrt(K_B * bath[0] * atoms.get_masses())[:, None]
+        atoms.set_momenta(spread * rng.standard_normal((len(atoms), 3)))
+    spins = None
+    if settings.spin_damping != 0.0:
+        spins = SpinLangevin(settings.temperature or 0.0, settings.spin_damping, settings.statistics)
+    lattice = None if bath is None else LatticeLangevin(bath[0], _per_time(bath[1]))
+    return SpinLatticeDynamics(atoms, timestep * units.fs, spin_bath=spins, lattice_bath=lattice, rng=rng)
+
+
+def resumed_dynamics(settings: Settings, checkpoint: Path, calculator: Any) -> Driver:
+    """Driver of a checkpoint."""
+    if not checkpoint.is_file():
+        raise InputError(f"there is no {checkpoint}; start the run without --resume.")
+    kind: Any = SpinLatticeDynamics if settings.lattice else SpinDynamics
+    return cast(Driver, kind.from_checkpoint(checkpoint, calculator))
+
+
+def make_structure(settings: Settings) -> Atoms:
+    """Structure of the settings, with moments."""
+    path = Path(settings.structure)
+    if not path.is_file():
+        raise InputError(f"There is no file {path}.")
+    try:
+        atoms = cast(Atoms, read(path))
+    except Exception as problem:  # ASE's readers raise whatever their parsing stumbled over
+        raise InputError(
+            f"ASE cannot read {path}: {type(problem).__name__}: {problem}. Give a file in one of ASE's formats "
+            "(`ase info --formats`)."
+        ) from problem
+    atoms.calc = None
+    if settings.moments:
+        if missing := sorted(set(atoms.symbols) - set(settings.moments)):
+            raise InputError(f"moments has no entry for {', '.join(missing)}; 0 means not magnetic.")
+        set_moments(atoms, ferromagnet(atoms, settings.moments))
+    set_moments(atoms, get_moments(atoms))
+    if not get_moments(atoms).any():
+        raise InputError(f"{path} carries no moments; write them into it, or give some: --moments Fe=2.2,O=0.")
+    return atoms.repeat(settings.repeat)
+
+
+def _per_time(friction: float | dict[str, float]) -> Any:
+    """Friction in ASE units from 1/fs."""
+    if isinstance(friction, dict):
+        return {symbol: value / units.fs for symbol, value in friction.items()}
+    return friction / units.fs
