@@ -87,6 +87,6 @@ def test_documented_commands_exist(repository: Path) -> None:
     known = {*CORE_COMMANDS, *(r.name for r in discover_plugins()), "flip", "NAME"}
     pages = [*(repository / "docs").rglob("*.md"), *repository.glob("*.md")]
     text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
-    used = set(re.findall(r"(?:`|^|\$ )deepspin (?:--debug )?([A-Za-z]\w*)", text, re.MULTILINE))
+    used = set(re.findall(r"(?:`|^|\$ )deepspin (?:--debug )?([A-Za-z][\w-]*)", text, re.MULTILINE))
     assert used <= known
     assert {"train", "plugins", "point"} <= used
