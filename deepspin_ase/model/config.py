@@ -76,5 +76,4 @@ class ModelConfig:
     def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
         """Inverse of :meth:`as_dict`."""
         plain: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
-        plain.setdefault("quadrupoles", 0)
         return cls(**plain)
