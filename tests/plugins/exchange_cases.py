@@ -44,7 +44,7 @@ def nickel_oxide() -> Atoms:
     cell = a * np.array([[1.0, 0.5, 0.5], [0.5, 1.0, 0.5], [0.5, 0.5, 1.0]])
     positions = a * np.array([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [0.5, 0.5, 0.5], [1.5, 1.5, 1.5]])
     atoms = Atoms("Ni2O2", positions=positions, cell=cell, pbc=True)
-    set_moments(atoms, np.array([[0, 0, 1.27], [0, 0, -1.27], [0, 0, 0], [0, 0, 0]]))
+    set_moments(atoms, np.array([[0, 0, 1.2737], [0, 0, -1.2737], [0, 0, 0], [0, 0, 0]]))
     return atoms
 
 

@@ -57,7 +57,7 @@ class TestSupercell:
         np.testing.assert_array_equal(big.atoms.numbers, np.tile(atoms.numbers, 8))
         expected = atoms.positions[big.site] + big.offset @ atoms.cell.array
         np.testing.assert_allclose(big.atoms.positions, expected)
-        np.testing.assert_array_equal(get_moments(big.atoms)[:, 2], np.tile([1.27, -1.27, 0, 0], 8))
+        np.testing.assert_array_equal(get_moments(big.atoms)[:, 2], np.tile([1.2737, -1.2737, 0, 0], 8))
 
     @pytest.mark.parametrize("seed", range(3))
     def test_images_are_the_nearest_ones_of_a_skewed_cell(self, seed: int) -> None:
@@ -259,7 +259,7 @@ class TestResult:
         atoms = nickel_oxide()
         model = HeisenbergModel.from_shells(atoms, [0.001, -0.016])
         built = exchange_tensors(atoms, Heisenberg(model), cutoff=4.2).to_model(field=(0, 0, 2.0))
-        assert built.magnitudes.tolist() == pytest.approx([1.27, 1.27, 0, 0])
+        assert built.magnitudes.tolist() == pytest.approx([1.2737, 1.2737, 0, 0])
         assert built.field.tolist() == [0, 0, 2.0]
 
 

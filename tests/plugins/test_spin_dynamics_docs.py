@@ -25,11 +25,11 @@ def test_examples_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         exec(compile(block, "spin_dynamics.md", "exec"), names)
     assert names["path"].barrier == pytest.approx(1e-3, rel=1e-5)  # the anisotropy
     assert names["found"].converged
-    assert len(names["trajectory"].steps) == 21
+    assert len(names["trajectory"].steps) == 20
     assert names["moments"].shape == (10, 216, 3)
     np.testing.assert_allclose(names["total"][-1], names["last"].get_initial_magnetic_moments().sum(axis=0), rtol=1e-6)
     assert 200 < names["mean"].value < 400
-    assert len(read("movie.extxyz", ":")) == 11
+    assert len(read("movie.extxyz", ":")) == 10
 
 
 def test_names_on_the_page_exist(page: str) -> None:

@@ -89,15 +89,14 @@ def simulate(
         else:
             runs = _fresh_runs(settings, folders, calculators, say)
             folder.mkdir(parents=True, exist_ok=True)
-        done = min(run.dynamics.nsteps for run in runs)
-        if settings.steps <= done:
-            raise InputError(f"the run has {done} steps already; give a larger number: --steps.")
+        furthest = max(run.dynamics.nsteps for run in runs)
+        if settings.steps <= furthest:
+            raise InputError(f"the run has {furthest} steps already; give a larger number: --steps.")
         (folder / SETTINGS).write_text(settings.to_yaml(), encoding="utf-8")
         stop = stack.enter_context(_Stop())
         for run in runs:
             stack.enter_context(run.observed(settings, stop))
         try:
-            furthest = max(run.dynamics.nsteps for run in runs)
             for run in runs:  # after a kill the checkpoints of replicas may be of different steps
                 if run.dynamics.nsteps < furthest:
                     run.dynamics.run(furthest - run.dynamics.nsteps)
