@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ase import Atoms
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
@@ -18,6 +20,12 @@ LATTICE_CONSTANT = 4.186
 
 MOMENT = 1.2737
 """µB on Ni; the constrained length in those data (the projection on an atomic sphere, not the full moment)."""
+
+IONIC_MOMENT = 2.0
+"""µB; the spin S = 1 of Ni²⁺. Magnon energies are proportional to 1/|m|, see ``docs/magnons.md``."""
+
+NEUTRON_TOP, NEUTRON_SLOPE = 117.0, 250.0
+"""meV and meV Å; M. T. Hutchings and E. J. Samuelsen, Phys. Rev. B 6, 3447 (1972)."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,31 @@ class TiltCurve:
 
 
 @dataclass(frozen=True)
+class Magnons:
+    """Spin waves of the ordered crystal, as the plugin ``magnons`` writes them."""
+
+    distance: NDArray[Any]
+    """1/Å, along the path."""
+    energies: NDArray[Any]
+    """meV, one column per mode."""
+    ticks: NDArray[Any]
+    """1/Å, special points of the path."""
+    labels: list[str]
+    """Their names."""
+    spectrum_energy: NDArray[Any]
+    """meV."""
+    intensity: NDArray[Any]
+    """Neutron S(q, ω), one row per point of the path."""
+    velocity: float
+    """Slope at Γ along a cubic axis, meV Å."""
+
+    @property
+    def top(self) -> float:
+        """Highest energy on the path, meV."""
+        return float(self.energies.max())
+
+
+@dataclass(frozen=True)
 class Dynamics:
     """Molecular dynamics at fixed moments and constant energy."""
 
@@ -71,7 +104,7 @@ def demo(
     steps: Annotated[int, typer.Option(min=10, help="Steps of 1 fs of molecular dynamics.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of displacements, tilts and velocities.")] = 1,
 ) -> None:
-    """Relax NiO from tilted moments and displaced atoms, turn its sublattices, run dynamics at constant energy."""
+    """Relax NiO from tilted moments and displaced atoms, turn its sublattices, run dynamics, calculate magnons."""
     import json
 
     import numpy as np
@@ -83,12 +116,15 @@ def demo(
     typer.echo(f"NiO, {len(atoms)} atoms, antiferromagnet of type II, model {model!r}")
     disturb(atoms, seed)
     misaligned = bond_misalignment(atoms)
-    typer.echo("1/3 relaxing positions and moments together ...")
+    typer.echo("1/4 relaxing positions and moments together ...")
     relaxation = relax(atoms)
-    typer.echo("2/3 turning one sublattice against the other ...")
+    typer.echo("2/4 turning one sublattice against the other ...")
     curve = tilt_curve(atoms)
-    typer.echo(f"3/3 molecular dynamics, {steps} fs at constant energy ...")
+    typer.echo(f"3/4 molecular dynamics, {steps} fs at constant energy ...")
     dynamics = run_dynamics(atoms.copy(), atoms.calc, steps=steps, seed=seed)
+    output.mkdir(parents=True, exist_ok=True)
+    typer.echo("4/4 magnons of the ordered crystal ...")
+    magnons = run_magnons(model, output / "magnons")
 
     numbers = {
         "relaxation_steps": len(relaxation.energy) - 1,
@@ -105,7 +141,9 @@ def demo(
         "energy_drift_eV_per_atom_per_ps": dynamics.drift,
         "mean_temperature_K": float(dynamics.temperature[len(dynamics.temperature) // 2 :].mean()),
     }
-    output.mkdir(parents=True, exist_ok=True)
+    if magnons is not None:
+        numbers |= {"magnon_top_meV": magnons.top, "magnon_slope_meV_A": magnons.velocity}
+        draw_magnons(magnons).savefig(output / "magnons.png", dpi=150)
     draw(relaxation, curve, dynamics).savefig(output / "nio.png", dpi=150)
     (output / "nio.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
     np.savez(
@@ -118,17 +156,24 @@ def demo(
     )
     write_results(output / "nio_relaxed.extxyz", atoms)
     typer.echo("\n" + "\n".join(f"{key:46s} {value:14.6g}" for key, value in numbers.items()))
-    typer.echo(f"\npicture, numbers and the relaxed structure are in {output}/")
+    if magnons is not None:
+        ionic = MOMENT / IONIC_MOMENT
+        typer.echo(
+            f"\nmagnons: top {magnons.top:.0f} meV, slope {magnons.velocity:.0f} meV Å; with {IONIC_MOMENT:g} µB, the "
+            f"moment of Ni²⁺, {ionic * magnons.top:.0f} and {ionic * magnons.velocity:.0f}; "
+            f"neutrons {NEUTRON_TOP:g} and {NEUTRON_SLOPE:g}"
+        )
+    typer.echo(f"\npictures, numbers and the relaxed structure are in {output}/")
 
 
-def nickel_oxide() -> Atoms:
-    """NiO with ferromagnetic (111) sheets of alternating direction (AFM II), 32 atoms, moments along z."""
+def nickel_oxide(supercell: Sequence[Sequence[int]] = ((2, 2, 0), (0, 2, 2), (2, 0, 2))) -> Atoms:
+    """NiO with ferromagnetic (111) sheets of alternating direction (AFM II), moments along z; 32 atoms by default."""
     from ase.build import bulk, make_supercell
 
     from deepspin_ase import collinear_order, set_moments
 
     primitive = bulk("NiO", "rocksalt", a=LATTICE_CONSTANT)
-    atoms = make_supercell(primitive, [[2, 2, 0], [0, 2, 2], [2, 0, 2]])
+    atoms = make_supercell(primitive, supercell)
     moments = collinear_order(atoms, {"Ni": MOMENT, "O": 0.0}, (0.5, 0.5, 0.5), cell=primitive.cell.array)
     set_moments(atoms, moments)
     return atoms
@@ -226,6 +271,71 @@ def run_dynamics(
     )
     dynamics.run(steps)
     return Dynamics(*np.array(rows).T)
+
+
+def run_magnons(model: str, folder: Path) -> Magnons | None:
+    """What ``deepspin magnons`` says about the magnetic cell of four atoms; None, with a message, if it cannot.
+
+    The relaxed supercell is this crystal, up to the nearly free angles that :func:`bond_misalignment` explains.
+    """
+    import io
+    from contextlib import redirect_stdout
+
+    import numpy as np
+    import yaml
+
+    from deepspin_ase.errors import DeepSpinError
+    from deepspin_ase.plugin import load_plugin
+
+    folder.mkdir(parents=True, exist_ok=True)
+    structure = folder / "magnetic_cell.extxyz"
+    nickel_oxide(((0, 1, 1), (1, 0, 1), (1, 1, 0))).write(structure)
+    try:
+        with redirect_stdout(io.StringIO()):
+            load_plugin("magnons").command(structure, model=model, exchange=True, ions="Ni=2", mesh=8, output=folder)
+    except DeepSpinError as problem:
+        typer.echo(f"    left out: {problem}")
+        return None
+    with np.load(folder / "bands.npz") as bands, np.load(folder / "spectrum.npz") as spectrum:
+        summary = yaml.safe_load((folder / "summary.yaml").read_text(encoding="utf-8"))
+        return Magnons(
+            distance=bands["distance"],
+            energies=bands["energies"],
+            ticks=bands["ticks"],
+            labels=bands["labels"].tolist(),
+            spectrum_energy=spectrum["energy"],
+            intensity=spectrum["intensity"],
+            velocity=summary["spin-wave velocities (meV Å)"]["x"][0],
+        )
+
+
+def draw_magnons(magnons: Magnons) -> Figure:
+    """Bands next to what neutrons have found, and the neutron spectrum."""
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2, sharex=True, sharey=True)
+    ionic = MOMENT / IONIC_MOMENT
+    line = left.plot(magnons.distance, magnons.energies, "C0")[0]
+    line.set_label(f"model, {MOMENT:.2f} µB")
+    line = left.plot(magnons.distance, ionic * magnons.energies, "C0--")[0]
+    line.set_label(f"same exchange, {IONIC_MOMENT:g} µB")
+    left.axhline(NEUTRON_TOP, color="C3", lw=1, label="neutrons: top, slope")
+    start = np.array([0.0, 0.6 * NEUTRON_TOP])
+    left.plot(start / NEUTRON_SLOPE, start, "C3", lw=2.5)
+    left.set(xlabel="wavevector", ylabel="magnon energy (meV)", title="NiO: magnons of the learned potential")
+    left.set_xticks(magnons.ticks, magnons.labels)
+    left.set_xlim(magnons.distance[0], magnons.distance[-1])
+    left.set_ylim(0, magnons.spectrum_energy[-1])
+    left.legend(loc=(0.12, 0.05), fontsize=8)
+    top = np.percentile(magnons.intensity, 99)
+    image = right.pcolormesh(
+        magnons.distance, magnons.spectrum_energy, magnons.intensity.T, vmax=top, cmap="inferno", shading="nearest"
+    )
+    figure.colorbar(image, ax=right, label="intensity (1/meV per cell)")
+    right.set(xlabel="wavevector", title="neutron S(q, ω)")
+    return figure
 
 
 def draw(relaxation: Relaxation, curve: TiltCurve, dynamics: Dynamics) -> Figure:

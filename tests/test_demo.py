@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from deepspin_ase import get_moments, read_results
 from deepspin_ase.cli import app
+from deepspin_ase.demo import LATTICE_CONSTANT, run_magnons
 
 
 def test_demo_reaches_the_antiferromagnet_and_conserves_energy(tmp_path: Path) -> None:
@@ -25,8 +26,23 @@ def test_demo_reaches_the_antiferromagnet_and_conserves_energy(tmp_path: Path) -
     # second-order differences of 0.05 degrees
     assert numbers["torque_vs_energy_slope_max_difference_meV"] < 1e-5 * numbers["torque_max_along_curve_meV"] + 1e-3
     assert (tmp_path / "out" / "nio.png").stat().st_size > 10_000
+    # six times J2 (AFM, 16 meV) and 2/|m|; slope of a simple cubic antiferromagnet with the lattice constant a
+    assert 130.0 < numbers["magnon_top_meV"] < 190.0
+    slope = numbers["magnon_top_meV"] * LATTICE_CONSTANT / np.sqrt(3)
+    assert numbers["magnon_slope_meV_A"] == pytest.approx(slope, rel=0.1)
+    (line,) = [line for line in result.output.splitlines() if line.startswith("magnons:")]
+    assert f"top {numbers['magnon_top_meV']:.0f} meV, slope {numbers['magnon_slope_meV_A']:.0f} meV Å" in line
+    assert (tmp_path / "out" / "magnons.png").stat().st_size > 10_000
     relaxed = read_results(tmp_path / "out" / "nio_relaxed.extxyz")[0]
     np.testing.assert_allclose(np.linalg.norm(get_moments(relaxed)[relaxed.numbers == 28], axis=1), 1.2737, atol=1e-9)
+
+
+def test_demo_goes_on_without_the_magnons_plugin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("deepspin_ase.plugin.entry_points", lambda group: ())
+    assert run_magnons("nio", tmp_path) is None
+    assert "left out: There is no plugin 'magnons'" in capsys.readouterr().out
 
 
 def test_example_of_the_readme_runs(

@@ -13,13 +13,15 @@ import numpy as np
 import pytest
 import yaml
 
-from deepspin_ase import DeepSpin, get_moments, read_frames, read_results
+from deepspin_ase import DeepSpin, HeisenbergModel, get_moments, read_frames, read_results
 from deepspin_ase.model.checkpoint import save_checkpoint
 from deepspin_ase.training import TrainingConfig
 from tests.potentials import disordered_nio, random_potential
 
 FIRST = "01_calculator_in_ten_minutes.py"
 SECOND = "02_train_your_own_model.py"
+SPIN_WAVES = "05_spin_waves.py"
+NIO_MAGNONS = "06_nio_magnons.py"
 
 
 def run_tutorial(script: Path, folder: Path, **variables: str) -> str:
@@ -61,8 +63,9 @@ def cells(script: Path) -> list[tuple[bool, str]]:
 def test_tutorials_are_numbered_prose_and_code(repository: Path) -> None:
     scripts = sorted((repository / "tutorials").glob("*.py"))
     assert [script.name for script in scripts[:2]] == [FIRST, SECOND]
-    for count, script in enumerate(scripts, start=1):
-        assert script.name.startswith(f"{count:02d}_")
+    numbers = [int(script.name[:2]) for script in scripts]
+    assert len(set(numbers)) == len(numbers)
+    for count, script in zip(numbers, scripts, strict=True):
         text, code = ([body for is_text, body in cells(script) if is_text is wanted] for wanted in (True, False))
         assert text[0].startswith(f"# # {count}. ")
         assert len(text) >= len(code) - 1, "every step is explained"
@@ -109,6 +112,37 @@ def test_train_your_own_model(repository: Path, tmp_path: Path) -> None:
     learned, exact = np.array(shells, dtype=float).reshape(3, 3, 2).transpose(2, 0, 1)
     assert np.all(np.diff(exact[:, 0]) < 0)  # three lattice constants: exchange of nearest neighbours decays
     np.testing.assert_allclose(learned[:, :2], exact[:, :2], rtol=0.1)
+
+
+def test_spin_waves(repository: Path, tmp_path: Path) -> None:
+    text = run_tutorial(repository / "tutorials" / SPIN_WAVES, tmp_path)
+    pictures = sorted((tmp_path / "tutorial_output").iterdir())
+    assert [p.name for p in pictures] == ["05_chain_and_square.png", "05_honeycomb.png", "05_iron.png"]
+    assert all(is_picture(p) for p in pictures)
+    assert number(r"chain: ([\d.]+) meV at the zone boundary", text) == 8 * 10 / 1.6
+    assert number(r"with DMI: \[ *([\d.]+) ", text) == 6.62879  # S = 3/2, J 2.01, DMI 0.31 meV: published
+    assert number(r"D with damping +(\d+) ±", text) == pytest.approx(300, abs=50)
+
+
+def test_nio_magnons(repository: Path, tmp_path: Path) -> None:
+    text = run_tutorial(repository / "tutorials" / NIO_MAGNONS, tmp_path)
+    output = tmp_path / "tutorial_output"
+    assert {p.name for p in output.iterdir()} == {
+        *("06_exchange_and_bands.png", "06_spectra.png", "06_bands.npz", "06_exchange_model.npz")
+    }
+    assert all(is_picture(p) for p in output.glob("*.png"))
+    rows = {
+        float(row[0]): np.array(row[1:], dtype=float)
+        for row in re.findall(r"\|m\| = ([\d.]+) µB" + 4 * r" +([-\d.]+)", text)
+    }
+    model, ionic = rows[1.27], rows[2.0]  # J1, J2, top, slope
+    np.testing.assert_array_equal(model[:2], ionic[:2])
+    np.testing.assert_allclose(model[2:] / ionic[2:], 2 / 1.2737, rtol=0.01)
+    j1, j2, top, slope = ionic
+    assert HeisenbergModel.load(output / "06_exchange_model.npz").magnitudes.max() == pytest.approx(1.2737)
+    assert top == pytest.approx(-6 * j2, rel=0.05)  # 6 neighbours, 2/|m| = 1
+    assert slope == pytest.approx(-6 * j2 * 4.186 / np.sqrt(3), rel=0.05)
+    assert 0 < j1 < -0.1 * j2
 
 
 def test_training_file_of_the_tutorial_is_valid(repository: Path, tmp_path: Path) -> None:
