@@ -16,10 +16,13 @@ import yaml
 from deepspin_ase import DeepSpin, HeisenbergModel, get_moments, read_frames, read_results
 from deepspin_ase.model.checkpoint import save_checkpoint
 from deepspin_ase.training import TrainingConfig
+from deepspin_plugins.spin_dynamics import MomentTrajectory
 from tests.potentials import disordered_nio, random_potential
 
 FIRST = "01_calculator_in_ten_minutes.py"
 SECOND = "02_train_your_own_model.py"
+HYSTERESIS = "03_precession_to_hysteresis.py"
+SPIN_LATTICE = "04_spin_lattice_dynamics.py"
 SPIN_WAVES = "05_spin_waves.py"
 NIO_MAGNONS = "06_nio_magnons.py"
 
@@ -112,6 +115,31 @@ def test_train_your_own_model(repository: Path, tmp_path: Path) -> None:
     learned, exact = np.array(shells, dtype=float).reshape(3, 3, 2).transpose(2, 0, 1)
     assert np.all(np.diff(exact[:, 0]) < 0)  # three lattice constants: exchange of nearest neighbours decays
     np.testing.assert_allclose(learned[:, :2], exact[:, :2], rtol=0.1)
+
+
+def test_precession_to_hysteresis(repository: Path, tmp_path: Path) -> None:
+    text = run_tutorial(repository / "tutorials" / HYSTERESIS, tmp_path)
+    pictures = sorted((tmp_path / "tutorial_output").iterdir())
+    assert [p.name for p in pictures] == ["03_equilibrium.png", "03_hysteresis.png", "03_precession.png"]
+    assert all(is_picture(p) for p in pictures)
+    jumps = np.array(re.findall(r"jumps at ([\d.]+) T, Stoner-Wohlfarth ([\d.]+) T", text), dtype=float)
+    assert jumps.shape == (4, 2)
+    assert np.all(jumps[:, 0] > jumps[:, 1]), "a field that moves on turns a moment late, never early"
+    np.testing.assert_allclose(jumps[:, 0], jumps[:, 1], rtol=0.1)
+    assert number(r"powder: remanence ([\d.]+)", text) == pytest.approx(0.5, abs=0.02)
+
+
+def test_spin_lattice_dynamics(repository: Path, tmp_path: Path) -> None:
+    text = run_tutorial(repository / "tutorials" / SPIN_LATTICE, tmp_path)
+    output = tmp_path / "tutorial_output"
+    assert {p.name for p in output.iterdir()} == {"04_nio.h5", "04_strip.png", "04_temperatures.png"}
+    assert all(is_picture(p) for p in output.glob("*.png"))
+    assert number(r"alone: lattice (\d+) K", text) > 3 * number(r"alone: lattice \d+ K, moments (\d+) K", text)
+    assert number(r"moments: \d+ K at contact, then (\d+) ±", text) == pytest.approx(45, abs=30)
+    with MomentTrajectory(output / "04_nio.h5") as trajectory:
+        lengths = np.linalg.norm(trajectory.moments[-1], axis=1)
+        assert len(trajectory) == 81
+        np.testing.assert_allclose(lengths[trajectory[-1].numbers == 28], 1.2737, rtol=1e-6)
 
 
 def test_spin_waves(repository: Path, tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_each_bath_keeps_its_own_temperature() -> None:
 
 def coupled_iron() -> Atoms:
     """16 light atoms at rest in their ferromagnetic ground state, J(r) and pseudo-dipolar terms steep in r."""
-    atoms = iron(strength=0.004, decay=0.12, dipolar=0.012, heat=0.0)
+    atoms = iron(strength=0.004, decay=0.12, dipolar=0.03, heat=0.0)
     atoms.set_masses(np.full(len(atoms), 20.0))
     set_moments(atoms, ferromagnet(atoms, 2.2, (1, 1, 1)))
     return atoms
@@ -149,11 +149,14 @@ def test_heat_flows_from_the_bath_through_one_part_into_the_other() -> None:
 def test_moments_and_atoms_equilibrate_each_other(bath: str) -> None:
     """One bath at 200 K, the other part starts at 0 K and is warmed through the dependence of E on both."""
     dynamics = SpinLatticeDynamics(coupled_iron(), 2.0 * fs, rng=4, **BATHS[bath])
-    dynamics.run(5000)
-    for values in temperatures(dynamics, 12000):
+    dynamics.run(3000)
+    lattice, spin = temperatures(dynamics, 15000)
+    if bath == "spin":  # which leaves the total momentum zero: 3 of 48 degrees of freedom have no heat
+        lattice *= 48 / 45
+    for values in (lattice, spin):
         error = np.std(values, ddof=1) / np.sqrt(len(values))
         assert abs(values.mean() - 200.0) < 4.0 * error
-        assert error < 25.0
+        assert error < 16.0
 
 
 @pytest.mark.slow
