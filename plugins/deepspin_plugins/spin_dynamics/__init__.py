@@ -8,7 +8,7 @@ from deepspin_ase._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from deepspin_plugins.spin_dynamics.arrows import plot_moments
-    from deepspin_plugins.spin_dynamics.barostat import Barostat
+    from deepspin_plugins.spin_dynamics.barostat import CellRescaling
     from deepspin_plugins.spin_dynamics.baths import RescaledTemperature, SpinLangevin
     from deepspin_plugins.spin_dynamics.cartesian import CartesianMomentDynamics
     from deepspin_plugins.spin_dynamics.correlations import (
@@ -67,7 +67,7 @@ _MODULES: Final[dict[str, tuple[str, ...]]] = {
     "baths": ("RescaledTemperature", "SpinLangevin"),
     "lattice_bath": ("LatticeLangevin",),
     "nose_hoover": ("NoseHooverChain",),
-    "barostat": ("Barostat",),
+    "barostat": ("CellRescaling",),
     "zeeman": ("PulsedField", "RotatingField", "ZeemanField"),
     "timestep": ("TimestepWarning", "suggest_timestep"),
     # what one measures
@@ -98,8 +98,8 @@ _TABLE: Final = {name: f"{__name__}.{module}" for module, names in _MODULES.item
 __all__ = [
     "AtomsField",
     "AutocorrelationTime",
-    "Barostat",
     "CartesianMomentDynamics",
+    "CellRescaling",
     "ConvergenceError",
     "DepondtMertens",
     "Heun",
