@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from deepspin_ase.errors import InputError
+from deepspin_ase.structure_file import read_structure
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -45,7 +46,7 @@ def run(job: Job) -> str:
     unknown = [name for name in job.write if name not in NAMES]
     if unknown or (job.write and job.output is None):
         raise InputError(f"--write {','.join(job.write)}; allowed: {', '.join(NAMES)}, together with --output FOLDER.")
-    atoms = _read(job.structure, job.index)
+    atoms = read_structure(job.structure, job.index)
     if job.moments:
         deepspin_ase.set_moments(atoms, deepspin_ase.ferromagnet(atoms, job.moments))
     calc = deepspin_ase.DeepSpin(job.model, device=job.device)
@@ -127,20 +128,3 @@ def summary(result: ExchangeResult, model: str) -> dict[str, Any]:
         "shells": shells,
         "anisotropy_meV": (1e3 * result.anisotropy).tolist(),
     }
-
-
-def _read(structure: Path, index: int) -> Atoms:
-    """Read one frame, with an error that a user can act on."""
-    from ase.io import read
-
-    if not structure.is_file():
-        raise InputError(f"There is no file {structure}.")
-    try:
-        atoms = cast("Atoms", read(structure, index=index))
-    except Exception as problem:  # ASE's readers raise whatever their parsing stumbled over
-        raise InputError(
-            f"ASE cannot read frame {index} of {structure}: {type(problem).__name__}: {problem}. "
-            "Give a file in one of ASE's formats (`ase info --formats`)."
-        ) from problem
-    atoms.calc = None
-    return atoms

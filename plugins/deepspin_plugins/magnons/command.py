@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import yaml
 from ase import Atoms
-from ase.io import read
 from ase.optimize import FIRE
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ import deepspin_ase
 from deepspin_ase.errors import InputError
 from deepspin_ase.heisenberg import HeisenbergModel
 from deepspin_ase.moments import ferromagnet, get_moments, set_moments
+from deepspin_ase.structure_file import read_structure
 from deepspin_plugins.exchange import exchange_tensors
 from deepspin_plugins.magnons.bands import MagnonBands, MagnonDos, band_structure, density_of_states
 from deepspin_plugins.magnons.correlations import spin_correlations
@@ -160,13 +160,7 @@ def _table(path: Path, header: list[str], columns: NDArray[np.float64]) -> None:
 
 
 def _read(job: Job) -> Atoms:
-    if not job.structure.is_file():
-        raise InputError(f"There is no file {job.structure}.")
-    try:
-        atoms = cast("Atoms", read(job.structure, index=job.index))
-    except Exception as problem:  # ASE's readers raise whatever their parsing stumbled over
-        raise InputError(f"ASE cannot read frame {job.index} of {job.structure}: {problem}") from problem
-    atoms.calc = None
+    atoms = read_structure(job.structure, job.index)
     if job.moments:
         set_moments(atoms, ferromagnet(atoms, job.moments))
     if not get_moments(atoms).any():

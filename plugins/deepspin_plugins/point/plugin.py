@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from ase import Atoms
-
     from deepspin_plugins.point.evaluation import SinglePoint
 
 
@@ -38,9 +36,10 @@ class PointPlugin:
     ) -> None:
         """Evaluate one structure: energy, stress, and per atom moment, force, magnetic force and torque."""
         import deepspin_ase
+        from deepspin_ase.structure_file import read_structure
         from deepspin_plugins.point.evaluation import single_point
 
-        atoms = _read(structure, index)
+        atoms = read_structure(structure, index)
         if moments:
             values = _parse_moments(moments)
             deepspin_ase.set_moments(atoms, deepspin_ase.ferromagnet(atoms, values))
@@ -97,25 +96,6 @@ def format_table(result: SinglePoint, *, max_rows: int = 40) -> str:
     if len(shown) < count:
         lines.append(f"({count - len(shown)} atoms with smaller torques are not shown; see --max-rows)")
     return "\n".join(lines)
-
-
-def _read(structure: Path, index: int) -> Atoms:
-    """Read one frame, with an error that a user can act on."""
-    from ase.io import read
-
-    from deepspin_ase.errors import InputError
-
-    if not structure.is_file():
-        raise InputError(f"There is no file {structure}.")
-    try:
-        atoms = cast("Atoms", read(structure, index=index))
-    except Exception as problem:  # ASE's readers raise whatever their parsing stumbled over
-        raise InputError(
-            f"ASE cannot read frame {index} of {structure}: {type(problem).__name__}: {problem}. "
-            "Give a file in one of ASE's formats (`ase info --formats`)."
-        ) from problem
-    atoms.calc = None
-    return atoms
 
 
 def _parse_moments(text: str) -> dict[str, float]:

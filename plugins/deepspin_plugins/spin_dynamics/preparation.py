@@ -7,12 +7,12 @@ from typing import Any, cast
 
 import numpy as np
 from ase import Atoms, units
-from ase.io import read
 
 from deepspin_ase.errors import InputError
 from deepspin_ase.heisenberg import Heisenberg, HeisenbergModel
 from deepspin_ase.moments import ferromagnet, get_moments, set_moments
 from deepspin_ase.quantities import K_B
+from deepspin_ase.structure_file import read_structure
 from deepspin_plugins.spin_dynamics.baths import SpinLangevin
 from deepspin_plugins.spin_dynamics.config import Pulse, Rotating, Settings
 from deepspin_plugins.spin_dynamics.dynamics import SpinDynamics
@@ -109,16 +109,7 @@ def resumed_dynamics(settings: Settings, checkpoint: Path, calculator: Any) -> D
 def make_structure(settings: Settings) -> Atoms:
     """Structure of the settings, with moments."""
     path = Path(settings.structure)
-    if not path.is_file():
-        raise InputError(f"There is no file {path}.")
-    try:
-        atoms = cast(Atoms, read(path))
-    except Exception as problem:  # ASE's readers raise whatever their parsing stumbled over
-        raise InputError(
-            f"ASE cannot read {path}: {type(problem).__name__}: {problem}. Give a file in one of ASE's formats "
-            "(`ase info --formats`)."
-        ) from problem
-    atoms.calc = None
+    atoms = read_structure(path)
     if settings.moments:
         if missing := sorted(set(atoms.symbols) - set(settings.moments)):
             raise InputError(f"moments has no entry for {', '.join(missing)}; 0 means not magnetic.")
