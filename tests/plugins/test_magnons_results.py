@@ -21,9 +21,9 @@ from deepspin_ase.errors import InputError
 from deepspin_ase.heisenberg import Exponential, Heisenberg, HeisenbergModel
 from deepspin_ase.moments import set_moments
 from deepspin_ase.plugin import Plugin
+from deepspin_ase.stored_result import StoredResult
 from deepspin_plugins import magnons
 from deepspin_plugins.magnons.plugin import plugin
-from deepspin_plugins.magnons.results import StoredResult
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from deepspin_ase.command_values import numbers_by_symbol
+
 
 class ExchangePlugin:
     """Exchange tensors from the second derivatives of a potential."""
@@ -47,7 +49,7 @@ class ExchangePlugin:
             model=model,
             cutoff=cutoff,
             supercell=_supercell(supercell),
-            moments=_numbers(moments),
+            moments=numbers_by_symbol(moments, "--moments"),
             index=index,
             symmetrise=symmetrise,
             converge=converge,
@@ -60,20 +62,6 @@ class ExchangePlugin:
 
 
 plugin = ExchangePlugin()
-
-
-def _numbers(text: str) -> dict[str, float]:
-    """Turn ``Fe=2.2,O=0`` into a dictionary."""
-    values = {}
-    for part in filter(None, text.split(",")):
-        symbol, _, number = part.partition("=")
-        try:
-            values[symbol.strip()] = float(number)
-        except ValueError:
-            raise typer.BadParameter(
-                f"{part!r} is not SYMBOL=NUMBER; write for example Fe=2.2,O=0", param_hint="--moments"
-            ) from None
-    return values
 
 
 def _supercell(text: str) -> str | int | tuple[int, ...]:

@@ -12,10 +12,10 @@ from ase import Atoms
 from numpy.typing import ArrayLike
 
 from deepspin_ase.errors import InputError
+from deepspin_ase.stored_result import StoredResult, new_axes
 from deepspin_ase.vectors import Array
 from deepspin_plugins.magnons.lswt import SpinWaves
 from deepspin_plugins.magnons.qpoints import QPath, q_mesh, q_path
-from deepspin_plugins.magnons.results import StoredResult, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -18,6 +18,7 @@ import deepspin_ase
 from deepspin_ase.errors import InputError
 from deepspin_ase.heisenberg import HeisenbergModel
 from deepspin_ase.moments import ferromagnet, get_moments, set_moments
+from deepspin_ase.stored_result import StoredResult
 from deepspin_ase.structure_file import read_structure
 from deepspin_plugins.exchange import exchange_tensors
 from deepspin_plugins.magnons.bands import MagnonBands, MagnonDos, band_structure, density_of_states
@@ -28,7 +29,6 @@ from deepspin_plugins.magnons.lswt import SpinWaves
 from deepspin_plugins.magnons.ordering import ordering_temperatures
 from deepspin_plugins.magnons.potential import spin_waves_from_potential
 from deepspin_plugins.magnons.qpoints import q_path
-from deepspin_plugins.magnons.results import StoredResult
 from deepspin_plugins.magnons.stiffness import spin_wave_velocity, stiffness_tensor
 
 

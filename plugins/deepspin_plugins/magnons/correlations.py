@@ -20,11 +20,11 @@ from numpy.typing import ArrayLike
 
 from deepspin_ase.errors import InputError
 from deepspin_ase.quantities import K_B
+from deepspin_ase.stored_result import StoredResult
 from deepspin_ase.vectors import Array, as_finite
 from deepspin_plugins.magnons.fourier import Complex, as_qpoints, reciprocal
 from deepspin_plugins.magnons.lswt import SpinWaves
 from deepspin_plugins.magnons.qpoints import QPath
-from deepspin_plugins.magnons.results import StoredResult
 from deepspin_plugins.magnons.spectra import Spectrum, broadened
 
 Component = Literal["neutron", "total", "chiral", "xx", "yy", "zz", "xy", "xz", "yx", "yz", "zx", "zy"]

@@ -27,6 +27,7 @@ from numpy.typing import ArrayLike
 from deepspin_ase.errors import InputError
 from deepspin_ase.moments import get_moments
 from deepspin_ase.quantities import HBAR
+from deepspin_ase.stored_result import StoredResult, new_axes
 from deepspin_ase.vectors import Array
 from deepspin_plugins.exchange.hessian import Method, calculator_of, moment_hessian
 from deepspin_plugins.exchange.supercell import SupercellLike
@@ -37,7 +38,6 @@ from deepspin_plugins.magnons.lattice import displacement_hessian
 from deepspin_plugins.magnons.lswt import SpinWaves
 from deepspin_plugins.magnons.potential import magnetic_sites, spin_waves_from_hessian
 from deepspin_plugins.magnons.qpoints import QPath, q_path
-from deepspin_plugins.magnons.results import StoredResult, new_axes
 from deepspin_plugins.magnons.supercells import symmetric_supercell
 
 if TYPE_CHECKING:

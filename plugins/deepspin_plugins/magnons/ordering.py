@@ -12,11 +12,11 @@ from scipy.optimize import root
 from deepspin_ase.errors import DeepSpinError, InputError
 from deepspin_ase.heisenberg import HeisenbergModel
 from deepspin_ase.quantities import K_B
+from deepspin_ase.stored_result import StoredResult
 from deepspin_ase.vectors import Array
 from deepspin_plugins.magnons.fourier import Complex, FourierSum
 from deepspin_plugins.magnons.lswt import checked_directions
 from deepspin_plugins.magnons.qpoints import q_mesh
-from deepspin_plugins.magnons.results import StoredResult
 
 
 @dataclass(frozen=True, eq=False)

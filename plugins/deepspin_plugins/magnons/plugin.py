@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from deepspin_ase.command_values import numbers_by_symbol
+
 
 class MagnonsPlugin:
     """Magnon bands, density of states and S(q, ω) of a magnetic structure."""
@@ -53,14 +55,14 @@ class MagnonsPlugin:
             structure=structure,
             model=model,
             spin_model=spin_model,
-            moments=_numbers(moments, "--moments"),
+            moments=numbers_by_symbol(moments, "--moments"),
             index=index,
             cutoff=cutoff,
             exchange=exchange,
             relax=relax,
             path=path or None,
             mesh=mesh,
-            ions={symbol: round(charge) for symbol, charge in _numbers(ions, "--ions").items()} or None,
+            ions={symbol: round(charge) for symbol, charge in numbers_by_symbol(ions, "--ions").items()} or None,
             temperature=temperature,
             phonons=phonons,
             output=output,
@@ -70,15 +72,3 @@ class MagnonsPlugin:
 
 
 plugin = MagnonsPlugin()
-
-
-def _numbers(text: str, option: str) -> dict[str, float]:
-    """Turn ``Fe=2.2,O=0`` into a dictionary."""
-    values = {}
-    for part in filter(None, text.split(",")):
-        symbol, _, number = part.partition("=")
-        try:
-            values[symbol.strip()] = float(number)
-        except ValueError:
-            raise typer.BadParameter(f"{part!r} is not SYMBOL=NUMBER", param_hint=option) from None
-    return values

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deepspin_ase.stored_result import StoredResult, new_axes
 from deepspin_ase.vectors import Array
-from deepspin_plugins.magnons.results import StoredResult, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike
 
 from deepspin_ase.errors import InputError
 from deepspin_ase.heisenberg import Bonds
+from deepspin_ase.stored_result import StoredResult, new_axes
 from deepspin_ase.vectors import Array, as_finite, as_text, unit_vector
 from deepspin_plugins.magnons.lswt import SpinWaves
-from deepspin_plugins.magnons.results import StoredResult, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,10 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 from deepspin_ase.errors import InputError
 from deepspin_ase.progress import track
 from deepspin_ase.quantities import K_B
+from deepspin_ase.stored_result import StoredResult, new_axes
 from deepspin_ase.vectors import Array, as_finite
 from deepspin_plugins.magnons.lswt import SpinWaves
 from deepspin_plugins.magnons.qpoints import q_mesh
-from deepspin_plugins.magnons.results import StoredResult, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deepspin_ase.command_values import numbers_by_symbol
+
 if TYPE_CHECKING:
     from deepspin_plugins.point.evaluation import SinglePoint
 
@@ -41,7 +43,7 @@ class PointPlugin:
 
         atoms = read_structure(structure, index)
         if moments:
-            values = _parse_moments(moments)
+            values = numbers_by_symbol(moments, "--moments")
             deepspin_ase.set_moments(atoms, deepspin_ase.ferromagnet(atoms, values))
         atoms.calc = deepspin_ase.DeepSpin(model, device=device)
         result = single_point(atoms)
@@ -96,18 +98,3 @@ def format_table(result: SinglePoint, *, max_rows: int = 40) -> str:
     if len(shown) < count:
         lines.append(f"({count - len(shown)} atoms with smaller torques are not shown; see --max-rows)")
     return "\n".join(lines)
-
-
-def _parse_moments(text: str) -> dict[str, float]:
-    """Turn ``Fe=2.2,O=0`` into a dictionary."""
-    values = {}
-    for part in text.split(","):
-        symbol, _, number = part.partition("=")
-        try:
-            values[symbol.strip()] = float(number)
-        except ValueError:
-            raise typer.BadParameter(
-                f"{part!r} is not SYMBOL=NUMBER; write for example --moments Fe=2.2,O=0",
-                param_hint="--moments",
-            ) from None
-    return values

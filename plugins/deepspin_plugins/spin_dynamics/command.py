@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from deepspin_ase.command_values import numbers_by_symbol
+
 
 def spin_dynamics(
     structure: Annotated[
@@ -117,11 +119,10 @@ def _found(model: str) -> str:
 
 def _by_species(text: str, option: str) -> Any:
     """Turn ``0.1`` into a number and ``Fe=0.1,O=0`` into a dictionary."""
+    if "=" in text:
+        return numbers_by_symbol(text, option)
     try:
-        if "=" not in text:
-            return float(text)
-        parts = [part.partition("=") for part in text.split(",")]
-        return {symbol.strip(): float(number) for symbol, _, number in parts}
+        return float(text)
     except ValueError:
         raise typer.BadParameter(f"{text!r}; write for example 0.1 or Fe=0.1,O=0", param_hint=option) from None
 
