@@ -6,7 +6,8 @@
 This file is the table of contents. The names below are imported when they are first used, so ``import
 deepspin_ase`` is quick and loads neither torch nor ASE. Further modules that are imported by their full name:
 ``deepspin_ase.testing`` (checks for your own calculator), ``deepspin_ase.model``, ``deepspin_ase.data``,
-``deepspin_ase.training`` and ``deepspin_ase.plugin``. Units and signs: ``docs/conventions.md``.
+``deepspin_ase.training``, ``deepspin_ase.statistics`` (errors of correlated series) and
+``deepspin_ase.plugin``. Units and signs: ``docs/conventions.md``.
 """
 
 from __future__ import annotations

@@ -58,7 +58,8 @@ class StoredResult:
             with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
                 found = str(stored["format"]) if "format" in stored else "no format"
                 if found != cls._format():
-                    raise InputError(f"{path} holds {found}; {cls.__name__}.load reads {cls._format()}.")
+                    wanted = f"{cls.__name__}.save ({cls._format()})"
+                    raise InputError(f"{path} is no file of {wanted}; it holds {found}.")
                 values = {f.name: _plain(stored[f.name]) if f.name in stored else None for f in fields(cls)}
         except (BadZipFile, EOFError, KeyError, ValueError) as problem:
             if isinstance(problem, InputError):

@@ -86,7 +86,7 @@ def test_plot_draws_into_given_axes(results):
 def test_foreign_and_truncated_files_are_refused(results, tmp_path):
     path = tmp_path / "bands.npz"
     results["bands"].save(path)
-    with pytest.raises(InputError, match=r"MagnonDos\.load reads"):
+    with pytest.raises(InputError, match=r"no file of MagnonDos\.save"):
         magnons.MagnonDos.load(path)
     (tmp_path / "cut.npz").write_bytes(path.read_bytes()[:200])
     with pytest.raises(InputError, match="damaged"):

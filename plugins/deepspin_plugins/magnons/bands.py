@@ -11,6 +11,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import ArrayLike
 
+from deepspin_ase.band_path import draw_ticks
 from deepspin_ase.errors import InputError
 from deepspin_ase.stored_result import StoredResult, new_axes
 from deepspin_ase.vectors import Array
@@ -164,15 +165,6 @@ def density_of_states(
     energy = np.linspace(0.0, 1.05 * float(fine.max()) + width, points)
     density, other = (_smooth(levels, size, energy, width) for levels, size in ((fine, counts), (coarse, half)))
     return MagnonDos(energy=energy, density=density, error=np.abs(density - other), mesh=counts, fwhm=width)
-
-
-def draw_ticks(ax: Axes, ticks: Array, labels: Sequence[str], distance: Array) -> None:
-    """Names and vertical lines of special points on the horizontal axis."""
-    ax.set_xticks(ticks, labels)
-    for tick in ticks[1:-1]:
-        ax.axvline(tick, color="0.8", linewidth=0.8, zorder=0)
-    ax.set_xlim(distance[0], distance[-1])
-    ax.set_xlabel("wavevector")
 
 
 def _smooth(levels: Array, mesh: Array, energy: Array, fwhm: float) -> Array:

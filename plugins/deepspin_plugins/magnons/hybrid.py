@@ -24,6 +24,7 @@ from ase import Atoms
 from ase.units import _amu, _e
 from numpy.typing import ArrayLike
 
+from deepspin_ase.band_path import draw_ticks
 from deepspin_ase.errors import InputError
 from deepspin_ase.moments import get_moments
 from deepspin_ase.quantities import HBAR
@@ -32,7 +33,6 @@ from deepspin_ase.vectors import Array
 from deepspin_plugins.exchange.hessian import Method, calculator_of, moment_hessian
 from deepspin_plugins.exchange.supercell import SupercellLike
 from deepspin_plugins.magnons import bosons
-from deepspin_plugins.magnons.bands import draw_ticks
 from deepspin_plugins.magnons.fourier import Complex, FourierSum, as_qpoints
 from deepspin_plugins.magnons.lattice import displacement_hessian
 from deepspin_plugins.magnons.lswt import SpinWaves

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from deepspin_ase.moments import get_moments
 from deepspin_ase.plugin import check_calculator
 from deepspin_ase.quantities import MU_B
+from deepspin_ase.stored_result import StoredResult, new_axes
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -19,11 +19,9 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-_FORMAT = "deepspin-single-point-1"
-
 
 @dataclass(frozen=True, eq=False)
-class SinglePoint:
+class SinglePoint(StoredResult):
     """Result of one evaluation; all arrays are read-only.
 
     Attributes
@@ -49,12 +47,6 @@ class SinglePoint:
     stress: Array
     moments: Array
     magnetic_forces: Array
-
-    def __post_init__(self) -> None:
-        for name in ("forces", "stress", "moments", "magnetic_forces"):
-            array = np.array(getattr(self, name), dtype=np.float64)
-            array.setflags(write=False)
-            object.__setattr__(self, name, array)
 
     @property
     def magnetic_torques(self) -> Array:
@@ -91,10 +83,7 @@ class SinglePoint:
         ax
             Axes to draw in; new ones by default.
         """
-        if ax is None:
-            from matplotlib.figure import Figure
-
-            ax = Figure(figsize=(7, 4), layout="constrained").subplots()
+        ax = ax or new_axes(7, 4)
         atom = np.arange(len(self.symbols))
         ax.plot(atom, 1e3 * np.linalg.norm(self.forces, axis=1), "s", label="|force| (meV/Å)")
         ax.plot(atom, 1e3 * np.linalg.norm(self.magnetic_torques, axis=1), "o", label="|torque| (meV/rad)")
@@ -103,30 +92,6 @@ class SinglePoint:
         ax.set_ylabel("meV/Å, meV/rad, meV/µB")
         ax.legend()
         return ax
-
-    def save(self, path: str | Path) -> None:
-        """Write to a numpy ``.npz`` file (exactly this path, no suffix is added)."""
-        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        values["symbols"] = np.array(self.symbols)
-        with Path(path).open("wb") as stream:
-            np.savez(stream, format=np.array(_FORMAT), **values)
-
-    @classmethod
-    def load(cls, path: str | Path) -> SinglePoint:
-        """Read what :meth:`save` wrote.
-
-        Raises
-        ------
-        ValueError
-            If the file is not one of ours.
-        """
-        with np.load(path, allow_pickle=False) as stored:
-            if "format" not in stored or str(stored["format"]) != _FORMAT:
-                raise ValueError(f"{path} is no single-point file ({_FORMAT}); write one with SinglePoint.save")
-            values: dict[str, Any] = {f.name: stored[f.name] for f in fields(cls)}
-        values["symbols"] = tuple(str(symbol) for symbol in values["symbols"])
-        values["energy"] = float(values["energy"])
-        return cls(**values)
 
 
 def single_point(atoms: Atoms) -> SinglePoint:

@@ -11,14 +11,7 @@ if TYPE_CHECKING:
     from deepspin_plugins.spin_dynamics.barostat import CellRescaling
     from deepspin_plugins.spin_dynamics.baths import RescaledTemperature, SpinLangevin
     from deepspin_plugins.spin_dynamics.cartesian import CartesianMomentDynamics
-    from deepspin_plugins.spin_dynamics.correlations import (
-        AutocorrelationTime,
-        SpinCorrelations,
-        autocorrelation,
-        autocorrelation_time,
-        mean_with_error,
-        spin_correlations,
-    )
+    from deepspin_plugins.spin_dynamics.correlations import SpinCorrelations, spin_correlations
     from deepspin_plugins.spin_dynamics.dynamics import SpinDynamics
     from deepspin_plugins.spin_dynamics.fields import AtomsField, ModelField
     from deepspin_plugins.spin_dynamics.integrators import (
@@ -73,14 +66,7 @@ _MODULES: Final[dict[str, tuple[str, ...]]] = {
     # what one measures
     "temperature": ("bilinear_spin_temperature", "lattice_temperature", "spin_temperature"),
     "observers": ("Magnetization", "OrderParameter", "Recorder", "TimeSeries", "energy_partition", "mean_length"),
-    "correlations": (
-        "AutocorrelationTime",
-        "SpinCorrelations",
-        "autocorrelation",
-        "autocorrelation_time",
-        "mean_with_error",
-        "spin_correlations",
-    ),
+    "correlations": ("SpinCorrelations", "spin_correlations"),
     "topology": ("SkyrmionNumber", "find_layers", "skyrmion_number"),
     "log": ("SpinLogger", "read_log"),
     "trajectory": ("MomentTrajectory", "MomentTrajectoryWriter"),
@@ -97,7 +83,6 @@ _TABLE: Final = {name: f"{__name__}.{module}" for module, names in _MODULES.item
 
 __all__ = [
     "AtomsField",
-    "AutocorrelationTime",
     "CartesianMomentDynamics",
     "CellRescaling",
     "ConvergenceError",
@@ -128,8 +113,6 @@ __all__ = [
     "TimeSeries",
     "TimestepWarning",
     "ZeemanField",
-    "autocorrelation",
-    "autocorrelation_time",
     "bilinear_spin_temperature",
     "energy_partition",
     "find_layers",
@@ -137,7 +120,6 @@ __all__ = [
     "geodesic_path",
     "lattice_temperature",
     "mean_length",
-    "mean_with_error",
     "minimize_moments",
     "plot_history",
     "plot_moments",

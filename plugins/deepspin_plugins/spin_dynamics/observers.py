@@ -18,8 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from deepspin_ase.errors import InputError
 from deepspin_ase.moments import get_moments
+from deepspin_ase.statistics import Mean, mean_with_error
 from deepspin_ase.vectors import Array, as_finite
-from deepspin_plugins.spin_dynamics.correlations import Mean, mean_with_error
 from deepspin_plugins.spin_dynamics.evaluation import ZERO_MOMENT, magnetic_atoms
 from deepspin_plugins.spin_dynamics.trajectory import Clock
 

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.interpolate import CubicHermiteSpline
 
-from deepspin_ase.errors import InputError
+from deepspin_ase.stored_result import StoredResult, new_axes
 from deepspin_ase.vectors import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_FORMAT = "deepspin-minimum-energy-path-1"
-_ARRAYS = ("moments", "energies", "coordinate", "slopes", "history")
-
 
 @dataclass(frozen=True, eq=False)
-class MinimumEnergyPath:
+class MinimumEnergyPath(StoredResult):
     """Result of :func:`geodesic_neb`; arrays are read-only.
 
     Attributes
@@ -51,12 +47,6 @@ class MinimumEnergyPath:
     fmax: float
     climbing: int
     evaluations: int
-
-    def __post_init__(self) -> None:
-        for name in _ARRAYS:
-            array = np.array(getattr(self, name), dtype=float)
-            array.setflags(write=False)
-            object.__setattr__(self, name, array)
 
     @property
     def converged(self) -> bool:
@@ -102,10 +92,7 @@ class MinimumEnergyPath:
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Energy along the path, with the saddle point."""
-        if ax is None:
-            from matplotlib.figure import Figure
-
-            ax = Figure(figsize=(6, 4), layout="constrained").subplots()
+        ax = ax or new_axes()
         fine, curve = self.interpolate()
         zero = self.energies[0]
         ax.plot(fine, 1e3 * (curve - zero), color="C0", label="interpolated")
@@ -121,20 +108,3 @@ class MinimumEnergyPath:
         )
         ax.legend()
         return ax
-
-    def save(self, path: str | Path) -> None:
-        """Write to a numpy ``.npz`` file (exactly this path)."""
-        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        with Path(path).open("wb") as stream:
-            np.savez(stream, format=np.array(_FORMAT), **values)
-
-    @classmethod
-    def load(cls, path: str | Path) -> MinimumEnergyPath:
-        """Read what :meth:`save` wrote; a foreign file raises InputError."""
-        with np.load(path, allow_pickle=False) as stored:
-            if "format" not in stored or str(stored["format"]) != _FORMAT:
-                raise InputError(f"{path} is no minimum-energy path ({_FORMAT}).")
-            values: dict[str, Any] = {f.name: stored[f.name] for f in fields(cls)}
-        for name, kind in (("fmax", float), ("climbing", int), ("evaluations", int)):
-            values[name] = kind(values[name])
-        return cls(**values)

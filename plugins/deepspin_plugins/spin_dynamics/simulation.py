@@ -20,9 +20,9 @@ from ase.io import read, write
 from deepspin_ase import write_results
 from deepspin_ase.errors import InputError
 from deepspin_ase.moments import get_moments
+from deepspin_ase.statistics import Mean
 from deepspin_plugins.spin_dynamics.arrows import plot_moments
 from deepspin_plugins.spin_dynamics.config import Settings
-from deepspin_plugins.spin_dynamics.correlations import Mean
 from deepspin_plugins.spin_dynamics.log import SpinLogger, read_log
 from deepspin_plugins.spin_dynamics.observers import TimeSeries
 from deepspin_plugins.spin_dynamics.plots import plot_history
