@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
+from deepspin_ase.errors import InputError
 from deepspin_ase.statistics import autocorrelation, autocorrelation_time, mean_with_error
 
 
