@@ -35,7 +35,7 @@ class CoreCommand(NamedTuple):
 
 CORE_COMMANDS: Final[dict[str, CoreCommand]] = {
     "demo": CoreCommand(
-        "deepspin_ase.demo", "demo", "Relax NiO with a shipped model and show its torques and dynamics."
+        "deepspin_ase.demo.command", "demo", "Relax NiO with a shipped model and show its torques and dynamics."
     ),
     "models": CoreCommand("deepspin_ase.commands", "models", "List the models that come with the package."),
     "convert": CoreCommand("deepspin_ase.data.commands", "convert", "Convert labelled frames between file formats."),

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from deepspin_ase import get_moments, read_results
 from deepspin_ase.cli import app
-from deepspin_ase.demo import LATTICE_CONSTANT, run_magnons
+from deepspin_ase.demo.crystal import LATTICE_CONSTANT
+from deepspin_ase.demo.magnons import run_magnons
 
 
 def test_demo_reaches_the_antiferromagnet_and_conserves_energy(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.build import bulk
 
 from deepspin_ase import get_moments, set_moments
-from deepspin_ase.demo import LATTICE_CONSTANT, nickel_oxide
+from deepspin_ase.demo.crystal import LATTICE_CONSTANT, nickel_oxide
 from deepspin_ase.errors import InputError
 from deepspin_ase.model.zoo import available_models
 from deepspin_ase.testing import run_conformance

@@ -159,10 +159,10 @@ def fcc_iron() -> Atoms:
 
 def nickel_oxide() -> Atoms:
     """32 atoms, AFM II, tilted by up to 15°, velocities of 200 K (twice what they settle to)."""
-    from deepspin_ase import demo
+    from deepspin_ase.demo import crystal
 
     rng = np.random.default_rng(1)
-    atoms = demo.nickel_oxide()
+    atoms = crystal.nickel_oxide()
     set_moments(atoms, tilt(get_moments(atoms), 15.0, rng, uniform=True))
     warm(atoms, 200.0, rng)
     atoms.calc = DeepSpin("nio", device="cpu")
