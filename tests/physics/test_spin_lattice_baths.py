@@ -12,10 +12,12 @@ from ase.calculators.calculator import Calculator
 from ase.constraints import FixAtoms
 
 from deepspin_ase import Heisenberg, ferromagnet, get_moments, set_moments
-from deepspin_ase.heisenberg import Exponential
+from deepspin_ase.heisenberg import Exponential, Landau
 from deepspin_ase.quantities import K_B, MU_B
+from deepspin_ase.vectors import Array
 from deepspin_plugins.spin_dynamics.barostat import CellRescaling, pressure_of
 from deepspin_plugins.spin_dynamics.baths import SpinLangevin
+from deepspin_plugins.spin_dynamics.cartesian import CartesianMomentDynamics
 from deepspin_plugins.spin_dynamics.lattice_bath import LatticeLangevin
 from deepspin_plugins.spin_dynamics.spin_lattice import SpinLatticeDynamics
 from deepspin_plugins.spin_dynamics.temperature import lattice_temperature, spin_temperature
@@ -159,27 +161,39 @@ def test_moments_and_atoms_equilibrate_each_other(bath: str) -> None:
         assert error < 16.0
 
 
+def iron_at_pressure(kind: str, pressure: float) -> tuple[Array, Array]:
+    """Volumes (Å³) and pressures (eV/Å³) of bcc Fe at 300 K and a given pressure."""
+    atoms = bulk("Fe", a=2.8665, cubic=True).repeat(3)
+    set_moments(atoms, ferromagnet(atoms, 2.2))
+    exchange = Exponential(strength=0.01 if kind == "directions" else 0.004, r0=2.5, decay=0.5, cutoff=3.4)
+    common: dict[str, Any] = {
+        "lattice_bath": LatticeLangevin(300.0, 0.02 / fs),
+        "barostat": CellRescaling(300.0, 60 * fs, 1 / (170 * units.GPa), pressure=pressure, interval=2),
+        "rng": 5,
+    }
+    dynamics: Any
+    if kind == "directions":
+        atoms.calc = Heisenberg(exchange=exchange, lattice=MORSE)
+        dynamics = SpinLatticeDynamics(atoms, 3.0 * fs, spin_bath=SpinLangevin(300.0, damping=0.3), **common)
+    else:
+        atoms.calc = Heisenberg(exchange=exchange, lattice=MORSE, landau={"Fe": Landau(-0.2, 0.03)}, normalise=False)
+        bath = LatticeLangevin(300.0, 0.03 / fs)
+        dynamics = CartesianMomentDynamics(atoms, 3.0 * fs, moment_mass=40 * fs**2, moment_bath=bath, **common)
+    dynamics.run(500)
+    rows: list[tuple[float, float]] = []
+    dynamics.attach(lambda: rows.append((atoms.get_volume(), pressure_of(atoms))), 4)
+    dynamics.run(5000)
+    volume, found = np.array(rows).T
+    return volume, found
+
+
 @pytest.mark.slow
-def test_barostat_gives_the_pressure_and_the_fluctuation_of_the_volume() -> None:
+@pytest.mark.parametrize("kind", ["directions", "Cartesian moments"])
+def test_barostat_gives_the_pressure_and_the_fluctuation_of_the_volume(kind: str) -> None:
     """<P> = P₀, and <δV²>/V = kT/B with the bulk modulus B from two pressures, ΔP = -B ΔV/V."""
     means, spreads = [], []
     for target in (0.0, 4.0 * units.GPa):
-        atoms = bulk("Fe", a=2.8665, cubic=True).repeat(3)
-        set_moments(atoms, ferromagnet(atoms, 2.2))
-        atoms.calc = Heisenberg(exchange=Exponential(strength=0.01, r0=2.5, decay=0.5, cutoff=3.4), lattice=MORSE)
-        dynamics = SpinLatticeDynamics(
-            atoms,
-            3.0 * fs,
-            spin_bath=SpinLangevin(300.0, damping=0.3),
-            lattice_bath=LatticeLangevin(300.0, 0.02 / fs),
-            barostat=CellRescaling(300.0, 60 * fs, 1 / (170 * units.GPa), pressure=target, interval=2),
-            rng=5,
-        )
-        dynamics.run(500)
-        rows = []
-        dynamics.attach(lambda rows=rows, a=atoms: rows.append((a.get_volume(), pressure_of(a))), 4)
-        dynamics.run(5000)
-        volume, pressure = np.array(rows).T
+        volume, pressure = iron_at_pressure(kind, target)
         assert abs(pressure.mean() - target) < 4.0 * blocked_error(pressure)
         assert blocked_error(pressure) < 0.3 * units.GPa
         means.append(volume.mean())

@@ -107,6 +107,38 @@ def test_spin_lattice_run_with_a_shipped_model(crystal: Path, nio: Atoms) -> Non
         assert np.abs(trajectory[-1].positions - nio.positions).max() > 1e-4
 
 
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [
+        (("--pressure", 2.0), "SpinLatticeDynamics"),
+        (("--moment-mass", 10.0, "--pressure", 2.0), "CartesianMomentDynamics"),
+    ],
+)
+def test_constant_pressure_and_moments_with_inertia(
+    crystal: Path, nio: Atoms, options: tuple[object, ...], kind: str
+) -> None:
+    """Volume, and with inertia the lengths, change; the run goes on from its checkpoint as the same driver."""
+    write("nio.extxyz", nio)
+    common = ("--lattice", "--temperature", 50, "--interval", 5, "--output", "out")
+    assert run("nio.extxyz", "--model", "nio", "--steps", 20, *common, *options).exit_code == 0
+    final = read("out/final.extxyz")
+    assert abs(final.get_volume() / nio.get_volume() - 1.0) > 1e-6
+    lengths = np.linalg.norm(get_moments(final), axis=1)[final.numbers == 28]
+    assert (np.ptp(lengths) > 1e-4) == (kind == "CartesianMomentDynamics")
+    assert run("--resume", "--output", "out", "--steps", 25).exit_code == 0
+    assert len(read_log(crystal / "out" / "log.txt")) == 6
+
+
+def test_rescaled_statistics_cool_the_classical_bath(crystal: Path) -> None:
+    """T' = T_c (T/T_c)^η: a run at 100 K equals the classical one at that temperature."""
+    same = {"structure": "fe.extxyz", "spin_model": "fe.npz", "steps": 20, "seed": 3, "timestep": 1.0}
+    rescaled = {"kind": "rescaled", "curie_temperature": 1000.0, "exponent": 2.0}
+    for name, options in (("q", {"temperature": 100.0, "statistics": rescaled}), ("c", {"temperature": 10.0})):
+        (crystal / f"{name}.yaml").write_text(yaml.safe_dump(same | options))
+        assert run("--config", f"{name}.yaml", "--output", name).exit_code == 0
+    np.testing.assert_allclose(get_moments(read("q/final.extxyz")), get_moments(read("c/final.extxyz")), atol=1e-7)
+
+
 def test_without_temperature_energy_is_conserved_and_its_drift_printed(crystal: Path) -> None:
     iron = read("fe.extxyz")
     moments = get_moments(iron)

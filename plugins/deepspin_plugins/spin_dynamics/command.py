@@ -33,6 +33,12 @@ def spin_dynamics(
     friction: Annotated[
         str | None, typer.Option(help="1/fs, of atoms that move, 0.01 or Fe=0.01,O=0; default 0.01.")
     ] = None,
+    pressure: Annotated[
+        float | None, typer.Option(help="GPa, of atoms that move: constant pressure instead of constant volume.")
+    ] = None,
+    moment_mass: Annotated[
+        float | None, typer.Option(help="eV fs²/µB², e.g. 10: moments with inertia and changing lengths (TSPIN).")
+    ] = None,
     field: Annotated[
         str | None, typer.Option(help="Static field in tesla, for instance 0,0,10. Others: see --init.")
     ] = None,
@@ -81,6 +87,8 @@ def spin_dynamics(
         "lattice": lattice or None,
         "lattice_temperature": lattice_temperature,
         "friction": None if friction is None else _by_species(friction, "--friction"),
+        "pressure": pressure,
+        "moment_mass": moment_mass,
         "field": None if field is None else _numbers(field, "--field"),
         "moments": _by_species(moments, "--moments") if moments else None,
         "repeat": None if repeat is None else _numbers(repeat, "--repeat"),

@@ -34,7 +34,13 @@ steps: 1000                    # length of the whole run; --resume with a larger
 # lattice_temperature: 300     # K, of atoms that move; default: temperature
 # friction: 0.01               # 1/fs, of atoms that move, or by species; default 0.01 with a temperature, else 0
 # integrator: depondt-mertens  # or semi-implicit, implicit-midpoint, heun; for atoms that stay
-# statistics: classical        # or coloured: quantum noise
+# statistics: classical        # or coloured: quantum noise, or a rescaled temperature:
+# statistics: {kind: rescaled, curie_temperature: 1043, exponent: 2.876}   # K
+# pressure: 0                  # GPa, of atoms that move: constant pressure; needs a temperature
+# pressure_time: 1000          # fs, relaxation time of the volume
+# bulk_modulus: 150            # GPa, a rough value is enough
+# moment_mass: 10              # eV fs²/µB²: moments with inertia that change their lengths, too (no precession; TSPIN)
+# moment_friction: 0.02        # 1/fs, of moments with inertia
 # seed: 0                      # of all random numbers
 
 # field: [0, 0, 10]            # tesla; or one that changes with time:
@@ -76,6 +82,14 @@ class Pulse(_Section):
     frequency: float = 0.0
 
 
+class Rescaled(_Section):
+    """A :class:`RescaledTemperature`."""
+
+    kind: Literal["rescaled"]
+    curie_temperature: float = Field(gt=0)
+    exponent: float = Field(gt=0)
+
+
 class Settings(_Section):
     """Every option of a run; units are those of the template above."""
 
@@ -93,7 +107,12 @@ class Settings(_Section):
     lattice_temperature: float | None = Field(default=None, ge=0)
     friction: BySpecies | None = None
     integrator: Literal["depondt-mertens", "semi-implicit", "implicit-midpoint", "heun"] | None = None
-    statistics: Literal["classical", "coloured"] = "classical"
+    statistics: Literal["classical", "coloured"] | Rescaled = "classical"
+    pressure: float | None = None
+    pressure_time: float = Field(default=1000.0, gt=0)
+    bulk_modulus: float = Field(default=150.0, gt=0)
+    moment_mass: float | None = Field(default=None, gt=0)
+    moment_friction: float = Field(default=0.02, gt=0)
     seed: int = Field(default=0, ge=0)
     field: Vector | Rotating | Pulse | None = None
     interval: int = Field(default=10, ge=1)
@@ -122,11 +141,15 @@ class Settings(_Section):
             if unknown := sorted(set(value if isinstance(value, dict) else ()) - set(atomic_numbers)):
                 raise ValueError(f"{name} names {', '.join(unknown)}; its keys are chemical symbols")
         if not self.lattice:
-            for name in ("lattice_temperature", "friction"):
+            for name in ("lattice_temperature", "friction", "pressure", "moment_mass"):
                 if getattr(self, name) is not None:
                     raise ValueError(f"{name} is for atoms that move; add lattice: true (--lattice)")
         elif self.integrator is not None:
             raise ValueError("integrator is for atoms that stay; leave it out with lattice: true (--lattice)")
+        if self.pressure is not None and self.bath_of_atoms is None:
+            raise ValueError("pressure needs a temperature of the atoms: temperature or lattice_temperature")
+        if self.moment_mass is not None and (self.damping is not None or self.statistics != "classical"):
+            raise ValueError("moments with inertia (moment_mass) have a moment_friction, no damping and no statistics")
         return self
 
     @property

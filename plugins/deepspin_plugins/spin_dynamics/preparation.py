@@ -13,14 +13,16 @@ from deepspin_ase.heisenberg import Heisenberg, HeisenbergModel
 from deepspin_ase.moments import ferromagnet, get_moments, set_moments
 from deepspin_ase.quantities import K_B
 from deepspin_ase.structure_file import read_structure
-from deepspin_plugins.spin_dynamics.baths import SpinLangevin
-from deepspin_plugins.spin_dynamics.config import Pulse, Rotating, Settings
+from deepspin_plugins.spin_dynamics.barostat import CellRescaling
+from deepspin_plugins.spin_dynamics.baths import RescaledTemperature, SpinLangevin, Statistics
+from deepspin_plugins.spin_dynamics.cartesian import CartesianMomentDynamics
+from deepspin_plugins.spin_dynamics.config import Pulse, Rescaled, Rotating, Settings
 from deepspin_plugins.spin_dynamics.dynamics import SpinDynamics
 from deepspin_plugins.spin_dynamics.lattice_bath import LatticeLangevin
 from deepspin_plugins.spin_dynamics.spin_lattice import SpinLatticeDynamics
 from deepspin_plugins.spin_dynamics.zeeman import PulsedField, RotatingField, ZeemanField
 
-Driver = SpinDynamics | SpinLatticeDynamics
+Driver = SpinDynamics | SpinLatticeDynamics | CartesianMomentDynamics
 
 
 class Calculators:
@@ -84,25 +86,42 @@ def make_dynamics(settings: Settings, atoms: Atoms, timestep: float) -> Driver:
             integrator=settings.integrator or "depondt-mertens",
             damping=settings.spin_damping,
             temperature=settings.temperature,
-            statistics=settings.statistics,
+            statistics=_statistics(settings),
             rng=rng,
         )
     bath = settings.bath_of_atoms
     if bath is not None and bath[0] > 0 and not atoms.get_momenta().any():
         spread = np.sqrt(K_B * bath[0] * atoms.get_masses())[:, None]
         atoms.set_momenta(spread * rng.standard_normal((len(atoms), 3)))
+    common: dict[str, Any] = {
+        "lattice_bath": None if bath is None else LatticeLangevin(bath[0], _per_time(bath[1])),
+        "barostat": _barostat(settings),
+        "rng": rng,
+    }
+    if settings.moment_mass is not None:
+        heat = settings.temperature
+        inertial = CartesianMomentDynamics(
+            atoms,
+            timestep * units.fs,
+            moment_mass=settings.moment_mass * units.fs**2,
+            moment_bath=None if heat is None else LatticeLangevin(heat, settings.moment_friction / units.fs),
+            **common,
+        )
+        if heat:
+            inertial.set_moment_temperature(heat, rng)
+        return inertial
     spins = None
     if settings.spin_damping != 0.0:
-        spins = SpinLangevin(settings.temperature or 0.0, settings.spin_damping, settings.statistics)
-    lattice = None if bath is None else LatticeLangevin(bath[0], _per_time(bath[1]))
-    return SpinLatticeDynamics(atoms, timestep * units.fs, spin_bath=spins, lattice_bath=lattice, rng=rng)
+        spins = SpinLangevin(settings.temperature or 0.0, settings.spin_damping, _statistics(settings))
+    return SpinLatticeDynamics(atoms, timestep * units.fs, spin_bath=spins, **common)
 
 
 def resumed_dynamics(settings: Settings, checkpoint: Path, calculator: Any) -> Driver:
     """Driver of a checkpoint."""
     if not checkpoint.is_file():
         raise InputError(f"there is no {checkpoint}; start the run without --resume.")
-    kind: Any = SpinLatticeDynamics if settings.lattice else SpinDynamics
+    moving = SpinLatticeDynamics if settings.moment_mass is None else CartesianMomentDynamics
+    kind: Any = moving if settings.lattice else SpinDynamics
     return cast(Driver, kind.from_checkpoint(checkpoint, calculator))
 
 
@@ -118,6 +137,22 @@ def make_structure(settings: Settings) -> Atoms:
     if not get_moments(atoms).any():
         raise InputError(f"{path} carries no moments; write them into it, or give some: --moments Fe=2.2,O=0.")
     return atoms.repeat(settings.repeat)
+
+
+def _statistics(settings: Settings) -> Statistics:
+    given = settings.statistics
+    return RescaledTemperature(given.curie_temperature, given.exponent) if isinstance(given, Rescaled) else given
+
+
+def _barostat(settings: Settings) -> CellRescaling | None:
+    if settings.pressure is None or settings.bath_of_atoms is None:
+        return None
+    return CellRescaling(
+        settings.bath_of_atoms[0],
+        settings.pressure_time * units.fs,
+        1.0 / (settings.bulk_modulus * units.GPa),
+        pressure=settings.pressure * units.GPa,
+    )
 
 
 def _per_time(friction: float | dict[str, float]) -> Any:

@@ -162,11 +162,15 @@ def _fresh_runs(
     """New runs; their folders get the structure at the start."""
     atoms = make_structure(settings)
     atoms.calc = calculators()
-    best = suggest_timestep(atoms) / units.fs
-    timestep = min(1.0, float(f"{best:.2g}")) if settings.timestep is None else settings.timestep
     magnetic = int(get_moments(atoms).any(axis=1).sum())
     say(f"{atoms.get_chemical_formula()}, {len(atoms)} atoms, {magnetic} with a moment")
-    say(f"time step {timestep:g} fs; the fastest mode of the moments suggests at most {best:.2g} fs")
+    if settings.moment_mass is None:
+        best = suggest_timestep(atoms) / units.fs
+        timestep = min(1.0, float(f"{best:.2g}")) if settings.timestep is None else settings.timestep
+        say(f"time step {timestep:g} fs; the fastest mode of the moments suggests at most {best:.2g} fs")
+    else:
+        timestep = settings.timestep or 1.0
+        say(f"time step {timestep:g} fs; moments have inertia: they sample, they do not precess")
     runs = []
     for number, folder in enumerate(folders):
         copy = atoms.copy()
@@ -223,7 +227,8 @@ def summary(runs: list[TimeSeries], settings: Settings) -> list[str]:
             lines.append(f"  {name:12s} {mean.value:14.6f} ± {mean.error:.6f} {unit}{doubt}")
     if len(runs) > 1:
         lines.append(f"  ({len(runs)} replicas; the errors are from the spread between them)")
-    if settings.spin_damping == 0.0 and settings.bath_of_atoms is None and len(runs[0]) > 2:
+    free = settings.spin_damping == 0.0 and settings.bath_of_atoms is None and settings.moment_mass is None
+    if free and len(runs[0]) > 2:
         drift = float(np.polyfit(1e-3 * runs[0].times, runs[0]["E_total"], 1)[0])
         lines.append(f"  energy drift {drift:14.3e} eV/atom/ps")
     return lines
