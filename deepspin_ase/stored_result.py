@@ -19,7 +19,7 @@ Result = TypeVar("Result", bound="StoredResult")
 
 @dataclass(frozen=True, eq=False)
 class StoredResult:
-    """Base of the frozen results: fields are arrays, numbers, texts, tuples of texts or None."""
+    """Base of the frozen results: fields are arrays, numbers, texts, tuples of texts (or of tuples of them) or None."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -35,10 +35,9 @@ class StoredResult:
 
     def save(self, path: str | Path) -> None:
         """Write to a numpy ``.npz`` file (exactly this path, no suffix is added)."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
         arrays: dict[str, Any] = {
             name: np.array(value, dtype=str if isinstance(value, tuple) else None)
-            for name, value in values.items()
+            for name, value in self._parts().items()
             if value is not None
         }
         arrays["format"] = np.array(self._format())
@@ -60,12 +59,19 @@ class StoredResult:
                 if found != cls._format():
                     wanted = f"{cls.__name__}.save ({cls._format()})"
                     raise InputError(f"{path} is no file of {wanted}; it holds {found}.")
-                values = {f.name: _plain(stored[f.name]) if f.name in stored else None for f in fields(cls)}
+                return cls._from_parts({name: _plain(value) for name, value in stored.items() if name != "format"})
         except (BadZipFile, EOFError, KeyError, ValueError) as problem:
             if isinstance(problem, InputError):
                 raise
-            raise InputError(f"{path} is damaged or no file of {cls.__name__}.save: {problem}") from problem
-        return cls(**values)
+            raise InputError(f"{path} is damaged or no file of {cls.__name__}.save.") from problem
+
+    def _parts(self) -> dict[str, Any]:
+        """What the file holds; a result whose fields have parts of their own replaces both of these."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def _from_parts(cls: type[Result], parts: dict[str, Any]) -> Result:
+        return cls(**{field.name: parts.get(field.name) for field in fields(cls)})
 
     @classmethod
     def _format(cls) -> str:
@@ -82,5 +88,5 @@ def new_axes(width: float = 6.0, height: float = 4.2) -> Axes:
 def _plain(array: np.ndarray[Any, Any]) -> Any:
     """Numbers and texts as Python has them, the rest as arrays."""
     if array.dtype.kind == "U" and array.ndim:
-        return tuple(str(x) for x in array)
+        return tuple(tuple(x) if isinstance(x, list) else x for x in array.tolist())
     return array.item() if array.ndim == 0 else array

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,19 +12,18 @@ from numpy.typing import ArrayLike, NDArray
 from deepspin_ase.errors import InputError
 from deepspin_ase.heisenberg import Bonds, HeisenbergModel
 from deepspin_ase.heisenberg.spins import directions
+from deepspin_ase.stored_result import StoredResult, new_axes
 from deepspin_ase.vectors import Array, as_finite
-from deepspin_plugins.exchange.storage import freeze, load_fields, new_axes, save_npz
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_FORMAT = "deepspin-heisenberg-fit-1"
 _BONDS = ("i", "j", "image", "tensor")
 _SITES = ("cell", "pbc", "positions", "numbers", "magnitudes", "anisotropy", "field")
 
 
 @dataclass(frozen=True, eq=False)
-class FitResult:
+class FitResult(StoredResult):
     """Constants per neighbour shell in the convention of ``docs/conventions.md``; arrays are read-only.
 
     Attributes
@@ -69,9 +67,6 @@ class FitResult:
     rmse_force: float
     explained_energy: float
     explained_force: float
-
-    def __post_init__(self) -> None:
-        freeze(self)
 
     def to_model(self, moments: ArrayLike | None = None) -> HeisenbergModel:
         """Spin model on the reference crystal.
@@ -129,7 +124,7 @@ class FitResult:
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw J (and B, d if there are any) with errors against the distance."""
-        ax = new_axes(ax)
+        ax = ax or new_axes()
         parts: Sequence[tuple[str, Array, Array, str]] = (
             ("J", self.exchange, self.exchange_errors, "o"),
             ("B", self.biquadratic, self.biquadratic_errors, "^"),
@@ -149,23 +144,14 @@ class FitResult:
         ax.legend()
         return ax
 
-    def save(self, path: str | Path) -> None:
-        """Write to a numpy ``.npz`` file (exactly this path, no suffix is added)."""
-        model = {f"bond_{name}": getattr(self.reference.bonds, name) for name in _BONDS}
-        model |= {f"site_{name}": getattr(self.reference, name) for name in _SITES}
-        save_npz(self, path, _FORMAT, instead={"reference": model, "species": {"species": np.array(self.species)}})
+    def _parts(self) -> dict[str, Any]:
+        parts = super()._parts() | {f"bond_{name}": getattr(self.reference.bonds, name) for name in _BONDS}
+        parts |= {f"site_{name}": getattr(self.reference, name) for name in _SITES}
+        del parts["reference"]
+        return parts
 
     @classmethod
-    def load(cls, path: str | Path) -> FitResult:
-        """Read what :meth:`save` wrote.
-
-        Raises
-        ------
-        InputError
-            If the file is not one of ours.
-        """
-        values = load_fields(cls, path, _FORMAT)
-        values["species"] = tuple((str(a), str(b)) for a, b in values["species"])
-        bonds = Bonds(*(values.pop(f"bond_{name}") for name in _BONDS))
-        sites = {name: values.pop(f"site_{name}") for name in _SITES}
-        return cls(**values, reference=HeisenbergModel(bonds=bonds, **sites))
+    def _from_parts(cls, parts: dict[str, Any]) -> FitResult:
+        bonds = Bonds(*(parts.pop(f"bond_{name}") for name in _BONDS))
+        sites = {name: parts.pop(f"site_{name}") for name in _SITES}
+        return cls(**parts, reference=HeisenbergModel(bonds=bonds, **sites))

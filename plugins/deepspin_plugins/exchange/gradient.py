@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,22 +11,21 @@ from numpy.typing import NDArray
 
 from deepspin_ase.errors import InputError
 from deepspin_ase.progress import track
+from deepspin_ase.stored_result import StoredResult, new_axes
 from deepspin_ase.vectors import Array
 from deepspin_plugins.exchange.hessian import Method, calculator_of
 from deepspin_plugins.exchange.states import State, differentiate
-from deepspin_plugins.exchange.storage import freeze, load_fields, new_axes, save_npz
 from deepspin_plugins.exchange.supercell import Supercell, SupercellLike, make_supercell
 from deepspin_plugins.exchange.tensors import magnetic_atoms, refuse_field
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_FORMAT = "deepspin-exchange-gradient-1"
 _MARGIN = 1.5  # the images of the displaced atom move along: keep them away
 
 
 @dataclass(frozen=True, eq=False)
-class ExchangeGradient:
+class ExchangeGradient(StoredResult):
     """∂J_ij/∂R_k for one displaced atom k; arrays are read-only.
 
     Attributes
@@ -39,7 +37,7 @@ class ExchangeGradient:
     offset_i, offset_j
         Cells they are in, with atom k in cell (0, 0, 0), (b, 3).
     species
-        Species of both ends, (b, 2).
+        Species of both ends, b pairs.
     vectors
         From i to j before the displacement, Å, (b, 3).
     midpoints
@@ -57,15 +55,12 @@ class ExchangeGradient:
     j: NDArray[np.int64]
     offset_i: NDArray[np.int64]
     offset_j: NDArray[np.int64]
-    species: NDArray[np.str_]
+    species: tuple[tuple[str, str], ...]
     vectors: Array
     midpoints: Array
     exchange: Array
     gradient: Array
     errors: Array
-
-    def __post_init__(self) -> None:
-        freeze(self)
 
     @property
     def ends(self) -> NDArray[np.bool_]:
@@ -87,7 +82,7 @@ class ExchangeGradient:
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw |∂J/∂R| against the distance between the displaced atom and the middle of the bond."""
-        ax = new_axes(ax)
+        ax = ax or new_axes()
         away = np.linalg.norm(self.midpoints, axis=1)
         size = 1e3 * np.linalg.norm(self.gradient, axis=1)
         for own, label in ((self.ends, "bonds of the atom"), (~self.ends, "other bonds")):
@@ -96,15 +91,6 @@ class ExchangeGradient:
         ax.set_ylabel("|∂J/∂R| (meV/Å)")
         ax.legend()
         return ax
-
-    def save(self, path: str | Path) -> None:
-        """Write to a numpy ``.npz`` file (exactly this path, no suffix is added)."""
-        save_npz(self, path, _FORMAT)
-
-    @classmethod
-    def load(cls, path: str | Path) -> ExchangeGradient:
-        """Read what :meth:`save` wrote; InputError if the file is not one of ours."""
-        return cls(**load_fields(cls, path, _FORMAT))
 
 
 def exchange_gradient(
@@ -181,7 +167,7 @@ def exchange_gradient(
         j=second,
         offset_i=offset_i,
         offset_j=offset_i + offset,
-        species=np.column_stack([symbols[first], symbols[second]]),
+        species=tuple(zip(symbols[first].tolist(), symbols[second].tolist(), strict=True)),
         vectors=vector,
         midpoints=start + vector / 2,
         exchange=values(np.zeros(3)),

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
@@ -14,19 +13,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from deepspin_ase.heisenberg import Bonds, HeisenbergModel, dm_tensor, dm_vector
 from deepspin_ase.moments import set_moments
+from deepspin_ase.stored_result import StoredResult, new_axes
 from deepspin_ase.vectors import Array
 from deepspin_plugins.exchange.shells import Shell, group_shells, shell_table
-from deepspin_plugins.exchange.storage import freeze, load_fields, new_axes, save_npz
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_FORMAT = "deepspin-exchange-1"
 _BOND_ARRAYS = ("i", "j", "image", "tensor")
 
 
 @dataclass(frozen=True, eq=False)
-class ExchangeResult:
+class ExchangeResult(StoredResult):
     """Exchange of a crystal in the convention E = -½ Σ_{i≠j} e_i·J_ij·e_j - Σ_i e_i·K_i·e_i; arrays are read-only.
 
     Attributes
@@ -70,9 +68,6 @@ class ExchangeResult:
     beyond: float
     spin_orbit: bool
     method: str
-
-    def __post_init__(self) -> None:
-        freeze(self)
 
     def __len__(self) -> int:
         return len(self.bonds)
@@ -173,7 +168,7 @@ class ExchangeResult:
         ax
             Axes to draw in; new ones by default.
         """
-        ax = new_axes(ax)
+        ax = ax or new_axes()
         shells = self.shells()
         for number, pair in enumerate(sorted({shell.species for shell in shells})):
             own = [shell for shell in shells if shell.species == pair]
@@ -185,23 +180,15 @@ class ExchangeResult:
             ax.legend()
         return ax
 
-    def save(self, path: str | Path) -> None:
-        """Write to a numpy ``.npz`` file (exactly this path, no suffix is added)."""
-        bonds = {f"bond_{name}": getattr(self.bonds, name) for name in _BOND_ARRAYS}
-        save_npz(self, path, _FORMAT, instead={"bonds": bonds})
+    def _parts(self) -> dict[str, Any]:
+        parts = super()._parts() | {f"bond_{name}": getattr(self.bonds, name) for name in _BOND_ARRAYS}
+        del parts["bonds"]
+        return parts
 
     @classmethod
-    def load(cls, path: str | Path) -> ExchangeResult:
-        """Read what :meth:`save` wrote.
-
-        Raises
-        ------
-        InputError
-            If the file is not one of ours.
-        """
-        values = load_fields(cls, path, _FORMAT)
-        bonds = Bonds(*(values.pop(f"bond_{name}") for name in _BOND_ARRAYS))
-        return cls(**values, bonds=bonds)
+    def _from_parts(cls, parts: dict[str, Any]) -> ExchangeResult:
+        bonds = Bonds(*(parts.pop(f"bond_{name}") for name in _BOND_ARRAYS))
+        return cls(**parts, bonds=bonds)
 
 
 def draw_shells(ax: Axes, shells: Sequence[Shell], label: str, colour: str) -> None:

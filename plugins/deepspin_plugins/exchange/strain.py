@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,22 +13,21 @@ from numpy.typing import ArrayLike, NDArray
 
 from deepspin_ase.errors import InputError
 from deepspin_ase.progress import track
+from deepspin_ase.stored_result import StoredResult, new_axes
 from deepspin_ase.vectors import Array, as_finite
 from deepspin_plugins.exchange.hessian import Method, calculator_of
 from deepspin_plugins.exchange.result import ExchangeResult
-from deepspin_plugins.exchange.storage import freeze, load_fields, new_axes, save_npz
 from deepspin_plugins.exchange.supercell import SupercellLike, make_supercell
 from deepspin_plugins.exchange.tensors import exchange_tensors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_FORMAT = "deepspin-exchange-strain-1"
 _SMALLEST_SLOPE = 1e-6  # Å per unit strain: shorter changes of a distance give no slope
 
 
 @dataclass(frozen=True, eq=False)
-class StrainedExchange:
+class StrainedExchange(StoredResult):
     """Isotropic exchange of the same bonds at several strains; arrays are read-only.
 
     Attributes
@@ -45,12 +43,9 @@ class StrainedExchange:
     """
 
     strains: Array
-    species: NDArray[np.str_]
+    species: tuple[tuple[str, str], ...]
     distances: Array
     exchange: Array
-
-    def __post_init__(self) -> None:
-        freeze(self)
 
     @property
     def slopes(self) -> tuple[Array, Array]:
@@ -72,24 +67,15 @@ class StrainedExchange:
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw J of every bond against its distance, one line per bond through all strains."""
-        ax = new_axes(ax)
-        for number, pair in enumerate(sorted({"-".join(sorted(pair)) for pair in self.species.tolist()})):
-            own = np.array(["-".join(sorted(p)) == pair for p in self.species.tolist()])
+        ax = ax or new_axes()
+        for number, pair in enumerate(sorted({"-".join(sorted(pair)) for pair in self.species})):
+            own = np.array(["-".join(sorted(p)) == pair for p in self.species])
             lines = ax.plot(self.distances[:, own], 1e3 * self.exchange[:, own], ".-", color=f"C{number}", lw=0.8)
             lines[0].set_label(pair)
         ax.set_xlabel("distance (Å)")
         ax.set_ylabel("J (meV)")
         ax.legend()
         return ax
-
-    def save(self, path: str | Path) -> None:
-        """Write to a numpy ``.npz`` file (exactly this path, no suffix is added)."""
-        save_npz(self, path, _FORMAT)
-
-    @classmethod
-    def load(cls, path: str | Path) -> StrainedExchange:
-        """Read what :meth:`save` wrote; InputError if the file is not one of ours."""
-        return cls(**load_fields(cls, path, _FORMAT))
 
 
 def exchange_under_strain(
@@ -144,7 +130,7 @@ def exchange_under_strain(
         distances.append(found.distances[pick])
         exchange.append(found.isotropic[pick])
     symbols = np.array(rest.symbols)
-    species = np.column_stack([symbols[rest.bonds.i], symbols[rest.bonds.j]])
+    species = tuple(zip(symbols[rest.bonds.i].tolist(), symbols[rest.bonds.j].tolist(), strict=True))
     return StrainedExchange(values, species, np.array(distances), np.array(exchange))
 
 
@@ -175,9 +161,11 @@ def _slopes(strains: Array, distances: Array, exchange: Array) -> tuple[Array, A
     return rate[1] / stretch, error / np.abs(stretch)
 
 
-def _groups(species: NDArray[np.str_], distance: Array, tolerance: float) -> list[tuple[str, NDArray[np.int64]]]:
+def _groups(
+    species: tuple[tuple[str, str], ...], distance: Array, tolerance: float
+) -> list[tuple[str, NDArray[np.int64]]]:
     """Bonds of every shell, by pair of species and distance."""
-    names = np.array(["-".join(sorted(pair)) for pair in species.tolist()])
+    names = np.array(["-".join(sorted(pair)) for pair in species])
     found = []
     for name in np.unique(names):
         use = np.flatnonzero(names == name)
