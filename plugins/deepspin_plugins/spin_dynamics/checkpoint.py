@@ -7,8 +7,6 @@ checkpoint or the newer one, never a torn one. No pickles.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from ase.constraints import dict2constraint
 from numpy.typing import NDArray
 
 from deepspin_ase.errors import InputError
+from deepspin_ase.whole_file import whole_file
 
 _FORMAT = "deepspin-dynamics-checkpoint-1"
 
@@ -65,23 +64,14 @@ def write_checkpoint(
     arrays
         Arrays by name.
     """
-    target = Path(path)
     constraints = [constraint.todict() for constraint in atoms.constraints]
     header = {"format": _FORMAT, "kind": kind, "settings": dict(settings), "constraints": constraints}
     content: dict[str, NDArray[Any]] = {"header": np.array(json.dumps(header, default=_plain))}
     content |= {f"array/{name}": np.asarray(array) for name, array in arrays.items()}
     content |= {f"atoms/{name}": array for name, array in atoms.arrays.items()}
     content |= {"cell": atoms.cell.array, "pbc": atoms.pbc}
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            np.savez(stream, **content)  # type: ignore[arg-type]
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with whole_file(path) as stream:
+        np.savez(stream, **content)  # type: ignore[arg-type]
 
 
 def read_checkpoint(path: str | Path, kind: str) -> Checkpoint:

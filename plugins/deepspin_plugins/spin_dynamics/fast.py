@@ -17,6 +17,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from deepspin_ase.heisenberg import HeisenbergModel
+from deepspin_ase.threads import thread_count
 
 Array = NDArray[np.float64]
 
@@ -53,14 +54,6 @@ class ExchangeLoop:
             np.ascontiguousarray(e), lengths, external, out,
         )  # fmt: skip
         return out
-
-
-def thread_count() -> int:
-    """Threads that the loops use: the cores of this process, or OMP_NUM_THREADS."""
-    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    if asked.isdigit() and int(asked) > 0:
-        return int(asked)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def share(loop: Callable[..., None], n: int, *arguments: Any) -> None:
