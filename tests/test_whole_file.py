@@ -22,8 +22,13 @@ def test_new_content_takes_the_place_of_the_old(tmp_path: Path) -> None:
 def test_an_error_leaves_the_old_content_and_nothing_else(tmp_path: Path, error: type[BaseException]) -> None:
     path = tmp_path / "state"
     path.write_bytes(b"old")
-    with pytest.raises(error), whole_file(path) as stream:
-        stream.write(b"half of the n")
-        raise error
+
+    def interrupted() -> None:
+        with whole_file(path) as stream:
+            stream.write(b"half of the n")
+            raise error
+
+    with pytest.raises(error):
+        interrupted()
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
