@@ -81,7 +81,7 @@ def test_save_and_load_are_exact(result: SinglePoint, tmp_path: Path) -> None:
 
 def test_foreign_file_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", energy=np.array(1.0))
-    with pytest.raises(ValueError, match="no file of SinglePoint.save"):
+    with pytest.raises(ValueError, match=r"no file of SinglePoint\.save"):
         SinglePoint.load(tmp_path / "other.npz")
 
 
