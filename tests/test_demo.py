@@ -34,6 +34,10 @@ def test_demo_reaches_the_antiferromagnet_and_conserves_energy(tmp_path: Path) -
     (line,) = [line for line in result.output.splitlines() if line.startswith("magnons:")]
     assert f"top {numbers['magnon_top_meV']:.0f} meV, slope {numbers['magnon_slope_meV_A']:.0f} meV Å" in line
     assert (tmp_path / "out" / "magnons.png").stat().st_size > 10_000
+    # oxygen against nickel: experiments 12 THz (TO) and, with the field that Born charges make, 17 THz (LO)
+    assert 9.0 < numbers["phonon_TO_low_THz"] <= numbers["phonon_TO_high_THz"] < 14.0
+    assert numbers["phonon_TO_high_THz"] + 3.0 < numbers["phonon_LO_THz"] < 19.0
+    assert (tmp_path / "out" / "phonons.png").stat().st_size > 10_000
     relaxed = read_results(tmp_path / "out" / "nio_relaxed.extxyz")[0]
     np.testing.assert_allclose(np.linalg.norm(get_moments(relaxed)[relaxed.numbers == 28], axis=1), 1.2737, atol=1e-9)
 
