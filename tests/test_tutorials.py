@@ -16,6 +16,8 @@ import yaml
 from deepspin_ase import DeepSpin, HeisenbergModel, get_moments, read_frames, read_results
 from deepspin_ase.model.checkpoint import save_checkpoint
 from deepspin_ase.training import TrainingConfig
+from deepspin_plugins.curie import CurieResult
+from deepspin_plugins.phonons import PhononResult
 from deepspin_plugins.spin_dynamics import MomentTrajectory
 from tests.potentials import disordered_nio, random_potential
 
@@ -25,6 +27,9 @@ HYSTERESIS = "03_precession_to_hysteresis.py"
 SPIN_LATTICE = "04_spin_lattice_dynamics.py"
 SPIN_WAVES = "05_spin_waves.py"
 NIO_MAGNONS = "06_nio_magnons.py"
+NIO_PHONONS = "07_phonons_of_nio.py"
+IRON_CURIE = "08_curie_temperature_of_bcc_iron.py"
+NIO_NEEL = "09_neel_temperature_of_nio.py"
 
 
 def run_tutorial(script: Path, folder: Path, **variables: str) -> str:
@@ -171,6 +176,44 @@ def test_nio_magnons(repository: Path, tmp_path: Path) -> None:
     assert top == pytest.approx(-6 * j2, rel=0.05)  # 6 neighbours, 2/|m| = 1
     assert slope == pytest.approx(-6 * j2 * 4.186 / np.sqrt(3), rel=0.05)
     assert 0 < j1 < -0.1 * j2
+
+
+def test_phonons_of_nio(repository: Path, tmp_path: Path) -> None:
+    text = run_tutorial(repository / "tutorials" / NIO_PHONONS, tmp_path)
+    output = tmp_path / "tutorial_output"
+    pictures = {"07_bands.png", "07_thermal.png", "07_spin_phonon.png"}
+    assert {p.name for p in output.iterdir()} == pictures | {"07_phonopy.yaml"}
+    assert all(is_picture(output / name) for name in pictures)
+    assert number(r"displacements +differs from exact derivatives by ([\d.]+)", text) < 0.02
+    assert number(r"random +differs from exact derivatives by ([\d.]+)", text) < 0.05
+    assert number(r"lowest frequency on a mesh ([-\d.]+)", text) > -1e-3
+    assert (
+        10.0 < number(r"optical modes: ([\d.]+) THz along", text) < number(r"along \[111\], ([\d.]+) THz across", text)
+    )
+    assert number(r"soften by ([\d.]+) % along", text) > 5.0
+    assert number(r"frequencies change by ([\d.e-]+) THz", text) < 1e-5
+    assert len(PhononResult.load(output / "07_phonopy.yaml").supercell) == 64
+
+
+def test_curie_temperature_of_bcc_iron(repository: Path, tmp_path: Path) -> None:
+    text = run_tutorial(repository / "tutorials" / IRON_CURIE, tmp_path)
+    output = tmp_path / "tutorial_output"
+    assert {p.name for p in output.iterdir()} == {"08_iron.png", "08_iron_shells_and_order.png"}
+    assert all(is_picture(p) for p in output.iterdir())
+    assert "checked: cumulants of sizes 6, 8, 12 cross" in text
+    tc, error = number(r"T_c = ([\d.]+) ±", text), number(r"T_c = [\d.]+ ± ([\d.]+) K", text)
+    assert abs(tc - 1054) < 8 + 2 * error
+    assert error < 7
+    assert number(r"m/m0 = ([\d.]+)", text) > 0.98
+
+
+def test_neel_temperature_of_nio(repository: Path, tmp_path: Path) -> None:
+    text = run_tutorial(repository / "tutorials" / NIO_NEEL, tmp_path)  # it ends with assertions of its own
+    output = tmp_path / "tutorial_output"
+    assert {p.name for p in output.iterdir()} == {"09_neel_temperature.png", "09_neel_temperature.npz"}
+    assert is_picture(output / "09_neel_temperature.png")
+    assert 240.0 < number(r"classical spins (\d+) ±", text) < 300.0
+    assert CurieResult.load(output / "09_neel_temperature.npz").complete
 
 
 def test_training_file_of_the_tutorial_is_valid(repository: Path, tmp_path: Path) -> None:

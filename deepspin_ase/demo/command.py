@@ -14,7 +14,7 @@ def demo(
     steps: Annotated[int, typer.Option(min=10, help="Steps of 1 fs of molecular dynamics.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of displacements, tilts and velocities.")] = 1,
 ) -> None:
-    """Relax NiO from tilted moments and displaced atoms, turn its sublattices, run dynamics, magnons and phonons."""
+    """The main job on NiO: relaxation, torques, dynamics, magnons, phonons and the Néel temperature, with pictures."""
     import json
     from dataclasses import asdict
 
@@ -22,6 +22,7 @@ def demo(
 
     from deepspin_ase import DeepSpin, write_results
     from deepspin_ase.demo.crystal import bond_misalignment, disturb, nickel_oxide
+    from deepspin_ase.demo.curie import run_curie
     from deepspin_ase.demo.magnons import run_magnons
     from deepspin_ase.demo.phonons import run_phonons
     from deepspin_ase.demo.potential import draw, relax, run_dynamics, tilt_curve
@@ -29,6 +30,7 @@ def demo(
     studies: Final = {
         "magnons": ("magnons of the ordered crystal", run_magnons),
         "phonons": ("phonons of the ordered crystal", run_phonons),
+        "curie": ("order against temperature, by Monte Carlo", run_curie),
     }
     parts = 3 + len(studies)
     atoms = nickel_oxide()

@@ -19,6 +19,7 @@ from ase.md.verlet import VelocityVerlet
 from deepspin_ase import DeepSpin, Heisenberg, ferromagnet, get_moments, set_moments
 from deepspin_ase.errors import InputError
 from deepspin_plugins.spin_dynamics.barostat import CellRescaling
+from deepspin_plugins.spin_dynamics.baths import SpinLangevin
 from deepspin_plugins.spin_dynamics.cartesian import CartesianMomentDynamics
 from deepspin_plugins.spin_dynamics.lattice_bath import LatticeLangevin
 from deepspin_plugins.spin_dynamics.lattice_driver import LatticeDriver
@@ -260,6 +261,13 @@ def test_too_long_step_is_warned_about() -> None:
     atoms = iron(strength=0.05)
     with pytest.warns(TimestepWarning, match=r"too long"):
         SpinLatticeDynamics(atoms, 6.0 * fs).run(200)
+
+
+def test_moments_that_turn_far_in_a_step_are_warned_about() -> None:
+    """With a bath there is no conserved energy to tell."""
+    dynamics = SpinLatticeDynamics(iron(strength=0.05), 6.0 * fs, spin_bath=SpinLangevin(0.0, damping=0.1))
+    with pytest.warns(TimestepWarning, match=r"the fastest moments turned by"):
+        dynamics.run(2)
 
 
 def test_wrong_options_say_what_is_allowed() -> None:

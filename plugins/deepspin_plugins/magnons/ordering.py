@@ -103,6 +103,8 @@ def _rpa(exchange: FourierSum, at_zero: Array, mesh: NDArray[np.int64]) -> float
     def green(log_x: Array) -> Array:
         x = np.exp(np.concatenate([[0.0], log_x]))
         matrix = np.diag(at_zero @ x / x) - j
+        if not np.isfinite(matrix).all():  # a step of the search that went far astray
+            return np.full(n, np.nan)
         if np.linalg.eigvalsh(matrix)[:, 0].min() <= 0.0:
             return np.full(n, np.nan)
         return np.einsum("qii->qi", np.linalg.inv(matrix)).real.mean(axis=0)
@@ -114,7 +116,7 @@ def _rpa(exchange: FourierSum, at_zero: Array, mesh: NDArray[np.int64]) -> float
     start = np.abs(np.linalg.eigh(at_zero)[1][:, -1])
     log_x = np.log(np.maximum(start[1:], 1e-3) / max(start[0], 1e-3))
     if n > 1:
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
             found = root(imbalance, log_x, tol=1e-10)
         log_x = found.x
         if not found.success and not np.abs(imbalance(log_x)).max() < 1e-6:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
@@ -28,7 +27,7 @@ from deepspin_plugins.spin_dynamics.fields import (
 )
 from deepspin_plugins.spin_dynamics.integrators import INTEGRATORS, SpinIntegrator, get_integrator
 from deepspin_plugins.spin_dynamics.llg import normalised
-from deepspin_plugins.spin_dynamics.timestep import MAX_ANGLE, MAX_THERMAL_ANGLE, EnergyWatch, TimestepWarning
+from deepspin_plugins.spin_dynamics.timestep import AngleWatch, EnergyWatch
 
 Array = NDArray[np.float64]
 
@@ -97,7 +96,7 @@ class SpinDynamics(MolecularDynamics):
         super().__init__(
             atoms, float(timestep), trajectory=trajectory, loginterval=loginterval, append_trajectory=append_trajectory
         )
-        self._warned = False
+        self._watch_angle = AngleWatch()
         self._read_moments()
         self._bind()
         tell_time(atoms, 0.0)
@@ -142,7 +141,9 @@ class SpinDynamics(MolecularDynamics):
         noise = self.bath.noise(self._lengths, self.dt)
         try:
             after = self.integrator.step(before, self._field, self.dt, damping=self.bath.damping, noise=noise)
-            self._watch_angle(before, after, thermal=noise is not None)
+            self._watch_angle(
+                before, after, magnetic=self._lengths > 0.0, thermal=noise is not None, step=self.nsteps + 1
+            )
         except BaseException:
             put_moments(self.atoms, self._written)
             raise
@@ -266,21 +267,3 @@ class SpinDynamics(MolecularDynamics):
 
     def _conserves_energy(self) -> bool:
         return not self.bath.damping.any() and not hasattr(self.atoms.calc, "set_time")
-
-    def _watch_angle(self, before: Array, after: Array, *, thermal: bool) -> None:
-        """Warn once if moments turn far in one step: any of them, or under thermal noise the typical one."""
-        if self._warned:
-            return
-        difference = after - before
-        square = np.einsum("ia,ia->i", difference, difference)
-        chord = np.sqrt(square[self._lengths > 0.0].mean() if thermal else square.max())
-        limit = MAX_THERMAL_ANGLE if thermal else MAX_ANGLE
-        if chord > limit:
-            self._warned = True
-            warnings.warn(
-                f"{'typical' if thermal else 'the fastest'} moments turned by {2 * np.arcsin(chord / 2):.2f} rad in "
-                f"step {self.nsteps + 1}, more than {limit} rad: the time step is too long. Use "
-                "suggest_timestep(atoms).",
-                TimestepWarning,
-                stacklevel=2,
-            )

@@ -19,6 +19,7 @@ from deepspin_plugins.spin_dynamics.coupled_leapfrog import couple, fluctuate
 from deepspin_plugins.spin_dynamics.fields import check_magnetic, put_moments
 from deepspin_plugins.spin_dynamics.lattice_bath import LatticeBath, LatticeLangevin
 from deepspin_plugins.spin_dynamics.lattice_driver import LatticeDriver, random_streams
+from deepspin_plugins.spin_dynamics.timestep import AngleWatch
 
 Array = NDArray[np.float64]
 
@@ -121,6 +122,7 @@ class SpinLatticeDynamics(LatticeDriver):
             loginterval=loginterval,
             append_trajectory=append_trajectory,
         )
+        self._watch_angle = AngleWatch()
         self._read_moments()
 
     @property
@@ -170,6 +172,9 @@ class SpinLatticeDynamics(LatticeDriver):
         if self.barostat is not None and (self.nsteps + 1) % self.barostat.settings.interval == 0:
             self.barostat(self.atoms, self.dt)
             self._magnetic_forces(1.0)
+        magnetic = self._lengths > 0.0
+        noisy = bath is not None and bath.temperature > 0.0
+        self._watch_angle(self._directions, e, magnetic=magnetic, thermal=noisy, step=self.nsteps + 1)
         self._directions, self._twin, self._written = e, twin, written
 
     def _read_moments(self) -> None:

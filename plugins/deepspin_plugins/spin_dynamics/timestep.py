@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
+from numpy.typing import NDArray
 
 from deepspin_ase.errors import InputError
 from deepspin_ase.moments import get_moments
+from deepspin_ase.vectors import Array
 from deepspin_plugins.spin_dynamics import llg
 from deepspin_plugins.spin_dynamics.constants import FEMTOSECOND, PRECESSION
 from deepspin_plugins.spin_dynamics.fields import field_of, put_moments
@@ -90,6 +92,31 @@ def suggest_timestep(
             "no magnetic force acts on the moments, so any time step will do; is this the right calculator?"
         )
     return float(angle / (PRECESSION * fastest))
+
+
+class AngleWatch:
+    """Warns once if moments turn far in one step: any of them, or under thermal noise the typical one."""
+
+    def __init__(self) -> None:
+        self._warned = False
+
+    def __call__(self, before: Array, after: Array, *, magnetic: NDArray[np.bool_], thermal: bool, step: int) -> None:
+        """Look at directions (n, 3) before and after a step; those of ``magnetic`` atoms count."""
+        if self._warned:
+            return
+        difference = after - before
+        square = np.einsum("ia,ia->i", difference, difference)[magnetic]
+        chord = float(np.sqrt(square.mean() if thermal else square.max(initial=0.0)))
+        limit = MAX_THERMAL_ANGLE if thermal else MAX_ANGLE
+        if chord > limit:
+            self._warned = True
+            angle, which = 2 * np.arcsin(min(chord / 2, 1.0)), "typical" if thermal else "the fastest"
+            warnings.warn(
+                f"{which} moments turned by {angle:.2f} rad in step {step}, more than {limit} rad: the time step is too "
+                "long. Use suggest_timestep(atoms).",
+                TimestepWarning,
+                stacklevel=4,
+            )
 
 
 class EnergyWatch:
