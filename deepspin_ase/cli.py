@@ -35,13 +35,18 @@ class CoreCommand(NamedTuple):
 
 CORE_COMMANDS: Final[dict[str, CoreCommand]] = {
     "demo": CoreCommand(
-        "deepspin_ase.demo.command", "demo", "Relax NiO with a shipped model and show its torques and dynamics."
+        "deepspin_ase.demo.command",
+        "demo",
+        "The main job on NiO, from relaxation to the Néel temperature, with pictures.",
     ),
     "models": CoreCommand("deepspin_ase.commands", "models", "List the models that come with the package."),
     "convert": CoreCommand("deepspin_ase.data.commands", "convert", "Convert labelled frames between file formats."),
     "inspect": CoreCommand("deepspin_ase.data.commands", "inspect", "Check and summarise a file of labelled frames."),
     "train": CoreCommand("deepspin_ase.training.commands", "train", "Train a model on labelled frames."),
     "evaluate": CoreCommand("deepspin_ase.training.commands", "evaluate", "Errors of a model on labelled frames."),
+    "learn": CoreCommand(
+        "deepspin_ase.active_learning.commands", "learn", "Active learning: train, explore, select, label, repeat."
+    ),
     "plugins": CoreCommand("deepspin_ase.commands", "plugins", "List the installed plugins and their health."),
 }
 

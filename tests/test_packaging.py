@@ -171,7 +171,8 @@ def test_normal_install_is_imported_from_where_it_was_installed(installed: Path,
 
 def test_normal_install_finds_its_own_plugins(installed: Path, tmp_path: Path) -> None:
     table = run_installed(installed, tmp_path, "-m", "deepspin_ase.cli", "plugins").splitlines()
-    assert [row.split()[0] for row in table] == ["name", "exchange", "magnons", "point", "spin-dynamics"]
+    names = ["curie", "exchange", "label", "magnons", "phonons", "point", "spin-dynamics"]
+    assert [row.split()[0] for row in table] == ["name", *names]
     assert all(row.endswith("ok") for row in table[1:])
 
 

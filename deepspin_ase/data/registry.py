@@ -57,6 +57,7 @@ FORMATS: Final[dict[str, Format]] = {
             "VASP + DeltaSpin run directory",
             writes=False,
         ),
+        Format("abinit", "deepspin_ase.data.abinit", "ABINIT *.abo with constraint_kind", writes=False),
     )
 }
 
@@ -173,6 +174,8 @@ def _guess_file(path: Path) -> str | None:
         return "extxyz"
     if "ABACUS" in head[:5000]:
         return "abacus"
+    if "of ABINIT" in head[:500]:
+        return "abinit"
     if "Magnetic Force" in tail or "final optimal lambda" in tail:
         return "vasp-deltaspin"
     return None
@@ -186,6 +189,8 @@ def _guess_directory(path: Path) -> str | None:
         return "deepmd-tf" if looks_like_pseudo_atoms(systems[0]) else "deepmd-npy"
     if list(path.glob("running_*.log")) or list(path.glob("OUT.*/running_*.log")):
         return "abacus"
+    if list(path.glob("*.abo")):
+        return "abinit"
     if (path / "POSCAR").is_file() or (path / "CONTCAR").is_file():
         return "vasp-deltaspin"
     return None

@@ -112,8 +112,8 @@ class AngleWatch:
             self._warned = True
             angle, which = 2 * np.arcsin(min(chord / 2, 1.0)), "typical" if thermal else "the fastest"
             warnings.warn(
-                f"{which} moments turned by {angle:.2f} rad in step {step}, more than {limit} rad: the time step is too "
-                "long. Use suggest_timestep(atoms).",
+                f"{which} moments turned by {angle:.2f} rad in step {step}, more than {limit} rad: the time step is "
+                "too long. Use suggest_timestep(atoms).",
                 TimestepWarning,
                 stacklevel=4,
             )

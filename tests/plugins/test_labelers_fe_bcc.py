@@ -1,0 +1,69 @@
+"""The plan of the iron data set: the same structures every time, of all kinds, and what is labelled of them."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.neighborlist import neighbor_list
+
+from deepspin_ase.data import read_frames
+from deepspin_ase.labeling.state import calculation_name
+from deepspin_ase.moments import get_moments
+from deepspin_plugins.labelers import AbinitLabeler
+
+
+@pytest.fixture(scope="module")
+def script(repository: Path) -> ModuleType:
+    path = repository / "data" / "fe_bcc" / "make_frames.py"
+    spec = importlib.util.spec_from_file_location("make_frames", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def plan(script: ModuleType) -> list[Atoms]:
+    return script.structures()
+
+
+def test_the_plan_is_always_the_same(script: ModuleType, plan: list[Atoms]) -> None:
+    for one, other in zip(plan[:50], script.structures()[:50], strict=True):
+        np.testing.assert_array_equal(one.positions, other.positions)
+        np.testing.assert_array_equal(get_moments(one), get_moments(other))
+
+
+def test_the_plan_covers_what_it_says(script: ModuleType, plan: list[Atoms]) -> None:
+    assert {len(atoms) for atoms in plan} == {1, 2, 3, 4}
+    assert set(Counter(atoms.info["order"] for atoms in plan)) == set(script.ORDERS)
+    lengths = np.concatenate([np.linalg.norm(get_moments(atoms), axis=1) for atoms in plan])
+    assert lengths.min() < 1.6
+    assert lengths.max() > 2.6
+    assert min(neighbor_list("d", atoms, 3.0).min() for atoms in plan) > 1.8
+
+
+@pytest.mark.parametrize(("size", "count"), [(1, 1), (2, 7), (3, 13), (4, 35)])
+def test_all_superlattices_are_there(script: ModuleType, size: int, count: int) -> None:
+    """Numbers of sublattices of index n of a lattice in three dimensions: 1, 7, 13, 35."""
+    forms = script.hermite_forms(size)
+    assert len({form.tobytes() for form in forms}) == count
+    assert all(round(np.linalg.det(form)) == size for form in forms)
+
+
+def test_shipped_frames_are_labelled_structures_of_the_plan(script: ModuleType, plan: list[Atoms]) -> None:
+    if not script.FRAMES.is_file():
+        pytest.skip("no frames yet")
+    identity = AbinitLabeler(script.SETTINGS).identity
+    known = {calculation_name(atoms, identity): atoms for atoms in plan}
+    for frame in read_frames(script.FRAMES):
+        atoms = known[frame.info["id"]]
+        np.testing.assert_allclose(frame.atoms.positions, atoms.positions, atol=1e-8)
+        np.testing.assert_allclose(frame.moments, get_moments(atoms), atol=1e-8)
+        torques = np.cross(frame.moments, frame.labels.magnetic_forces)
+        assert np.linalg.norm(torques.sum(axis=0)) < 2e-3  # eV: no spin-orbit coupling, so nothing turns as a whole
+        assert np.linalg.norm(frame.labels.forces.sum(axis=0)) < 1e-4
