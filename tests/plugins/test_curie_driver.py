@@ -368,7 +368,8 @@ class TestCommand:
 
     def test_foreign_file_and_missing_moments(self, tmp_path: Path) -> None:
         (tmp_path / "x.npz").write_bytes(b"nothing")
-        assert "holds neither" in str(self.run("--exchange", tmp_path / "x.npz", "--output", tmp_path / "o").exception)
+        foreign = self.run("--exchange", tmp_path / "x.npz", "--output", tmp_path / "o")
+        assert "written by neither" in str(foreign.exception)
         bare = bulk("NaCl", "rocksalt", a=5.6)
         write(tmp_path / "bare.xyz", bare)
         done = self.run(tmp_path / "bare.xyz", "--model", "nio", "--output", tmp_path / "o")

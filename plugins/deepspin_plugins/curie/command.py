@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from math import ceil, lcm
@@ -176,13 +177,10 @@ def _load_exchange(path: Path) -> HeisenbergModel:
     """Spin model in a file of either kind."""
     if not path.is_file():
         raise InputError(f"There is no file {path}.")
-    problems = []
     for load in (lambda: ExchangeResult.load(path).to_model(), lambda: HeisenbergModel.load(path)):
-        try:
+        with suppress(Exception):  # whatever numpy says about a file that is none of ours
             return load()
-        except Exception as problem:  # whatever numpy says about a file that is none of ours
-            problems.append(str(problem))
-    raise InputError(f"{path} holds neither an ExchangeResult nor a HeisenbergModel: {'; '.join(problems)}")
+    raise InputError(f"{path} was written by neither ExchangeResult.save nor HeisenbergModel.save.")
 
 
 def _atoms(job: Job) -> Atoms:
