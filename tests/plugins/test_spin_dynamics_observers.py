@@ -204,7 +204,7 @@ def test_foreign_files_and_wrong_input(dynamics: SpinDynamics, tmp_path: Path) -
     with pytest.raises(InputError, match="no log"):
         read_log(tmp_path / "other")
     np.savez(tmp_path / "other.npz", a=1)
-    with pytest.raises(InputError, match="no time series"):
+    with pytest.raises(InputError, match=r"no file of TimeSeries\.save"):
         TimeSeries.load(tmp_path / "other.npz")
     atoms = dynamics.atoms
     with pytest.raises(InputError, match="no Ni in the structure"):

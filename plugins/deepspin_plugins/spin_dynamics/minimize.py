@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
@@ -12,6 +11,7 @@ from ase import Atoms
 from deepspin_ase.errors import InputError
 from deepspin_ase.moments import set_moments
 from deepspin_ase.progress import track
+from deepspin_ase.stored_result import StoredResult, new_axes
 from deepspin_ase.vectors import Array
 from deepspin_plugins.spin_dynamics.evaluation import SpinStates
 from deepspin_plugins.spin_dynamics.sphere import SphereLBFGS, exponential
@@ -22,13 +22,12 @@ if TYPE_CHECKING:
 LONGEST_STEP = 0.5
 """Longest turn of one moment in one step, rad."""
 
-_FORMAT = "deepspin-moment-minimum-1"
 _ARMIJO = 1e-4  # part of the expected decrease that a step has to bring
 _ROUND_OFF = 1e-12  # relative; energies closer than this are equal
 
 
 @dataclass(frozen=True, eq=False)
-class MomentMinimum:
+class MomentMinimum(StoredResult):
     """Result of :func:`minimize_moments`; arrays are read-only.
 
     Attributes
@@ -50,12 +49,6 @@ class MomentMinimum:
     torques: Array
     fmax: float
     evaluations: int
-
-    def __post_init__(self) -> None:
-        for name in ("moments", "energies", "torques"):
-            array = np.array(getattr(self, name), dtype=float)
-            array.setflags(write=False)
-            object.__setattr__(self, name, array)
 
     @property
     def energy(self) -> float:
@@ -86,10 +79,7 @@ class MomentMinimum:
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Largest torque, and energy above the last one, against steps."""
-        if ax is None:
-            from matplotlib.figure import Figure
-
-            ax = Figure(figsize=(6, 4), layout="constrained").subplots()
+        ax = ax or new_axes()
         excess = self.energies - self.energies.min()
         ax.semilogy(self.torques, "o-", markersize=3, label="largest torque (eV/rad)")
         ax.semilogy(np.where(excess > 0, excess, np.nan), "s-", markersize=3, label="energy above the lowest (eV)")
@@ -97,22 +87,6 @@ class MomentMinimum:
         ax.set(xlabel="step", ylabel="eV/rad, eV")
         ax.legend()
         return ax
-
-    def save(self, path: str | Path) -> None:
-        """Write to a numpy ``.npz`` file (exactly this path)."""
-        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        with Path(path).open("wb") as stream:
-            np.savez(stream, format=np.array(_FORMAT), **values)
-
-    @classmethod
-    def load(cls, path: str | Path) -> MomentMinimum:
-        """Read what :meth:`save` wrote; a foreign file raises InputError."""
-        with np.load(path, allow_pickle=False) as stored:
-            if "format" not in stored or str(stored["format"]) != _FORMAT:
-                raise InputError(f"{path} is no file of minimize_moments ({_FORMAT}).")
-            values: dict[str, Any] = {f.name: stored[f.name] for f in fields(cls)}
-        values |= {"fmax": float(values["fmax"]), "evaluations": int(values["evaluations"])}
-        return cls(**values)
 
 
 def minimize_moments(atoms: Atoms, *, fmax: float = 1e-5, steps: int = 1000) -> MomentMinimum:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms, units
@@ -19,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from deepspin_ase.errors import InputError
 from deepspin_ase.moments import get_moments
 from deepspin_ase.statistics import Mean, mean_with_error
+from deepspin_ase.stored_result import StoredResult, new_axes
 from deepspin_ase.vectors import Array, as_finite
 from deepspin_plugins.spin_dynamics.evaluation import ZERO_MOMENT, magnetic_atoms
 from deepspin_plugins.spin_dynamics.trajectory import Clock
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Observable = Callable[[Atoms], ArrayLike]
-
-_FORMAT = "deepspin-time-series-1"
 
 
 class Magnetization:
@@ -167,7 +165,7 @@ class Recorder:
 
 
 @dataclass(frozen=True, eq=False)
-class TimeSeries:
+class TimeSeries(StoredResult):
     """Quantities against time; arrays are read-only.
 
     Attributes
@@ -212,10 +210,7 @@ class TimeSeries:
 
     def plot(self, ax: Axes | None = None, names: Sequence[str] | None = None) -> Axes:
         """Draw quantities against time in ps; of vectors the length. Default: all of them."""
-        if ax is None:
-            from matplotlib.figure import Figure
-
-            ax = Figure(figsize=(7, 4), layout="constrained").subplots()
+        ax = ax or new_axes(7, 4)
         for name in names or tuple(self.values):
             array = self[name].reshape(len(self), -1)
             ax.plot(
@@ -225,20 +220,13 @@ class TimeSeries:
         ax.legend()
         return ax
 
-    def save(self, path: str | Path) -> None:
-        """Write to a numpy ``.npz`` file (exactly this path)."""
-        columns = {f"value/{name}": array for name, array in self.values.items()}
-        with Path(path).open("wb") as stream:
-            np.savez(stream, format=np.array(_FORMAT), times=self.times, **columns)  # type: ignore[arg-type]
+    def _parts(self) -> dict[str, Any]:
+        return {"times": self.times, **{f"value/{name}": array for name, array in self.values.items()}}
 
     @classmethod
-    def load(cls, path: str | Path) -> TimeSeries:
-        """Read what :meth:`save` wrote; a foreign file raises InputError."""
-        with np.load(path, allow_pickle=False) as stored:
-            if "format" not in stored or str(stored["format"]) != _FORMAT:
-                raise InputError(f"{path} is no time series ({_FORMAT}).")
-            names = [key for key in stored.files if key.startswith("value/")]
-            return cls(stored["times"], {key.removeprefix("value/"): stored[key] for key in names})
+    def _from_parts(cls, parts: dict[str, Any]) -> TimeSeries:
+        names = [name for name in parts if name.startswith("value/")]
+        return cls(parts["times"], {name.removeprefix("value/"): parts[name] for name in names})
 
 
 def selected(atoms: Atoms, select: str | ArrayLike | None) -> NDArray[np.int64]:
