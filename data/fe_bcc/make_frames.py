@@ -1,8 +1,8 @@
 """Make the data set of bcc iron: structures from a seed, labels from ABINIT.
 
-python data/fe_bcc/make_frames.py run RUNS       # label what is not yet labelled; stop and repeat at will
-python data/fe_bcc/make_frames.py collect RUNS   # add finished frames to frames.extxyz
-python data/fe_bcc/make_frames.py plan           # what there is and what is missing
+python data/fe_bcc/make_frames.py run RUNS [2]  # label what is missing, two at a time; stop and repeat at will
+python data/fe_bcc/make_frames.py collect RUNS  # add finished frames to frames.extxyz
+python data/fe_bcc/make_frames.py plan          # what there is and what is missing
 
 Structures are cells of 1-4 atoms of all shapes, strained, with displaced atoms and constrained moments: ferromagnets,
 collinear states with reversed moments, tilted ferromagnets, commensurate spirals, random directions. A structure is
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 
@@ -112,17 +113,19 @@ def labelled() -> dict[str, Frame]:
     return {frame.info["id"]: frame for frame in read_frames(FRAMES)} if FRAMES.is_file() else {}
 
 
-def main(mode: str, *directory: str) -> None:
+def main(mode: str, directory: str = "", workers: str = "1") -> None:
     """Run one of the modes."""
     labeler = AbinitLabeler(SETTINGS)
     plan = {calculation_name(atoms, labeler.identity): atoms for atoms in structures()}
     known = labelled()
     left = {name: atoms for name, atoms in plan.items() if name not in known}
     if mode == "run":
-        sys.stdout.write(label_all(list(left.values()), labeler, directory[0]).summary() + "\n")
+        with ThreadPoolExecutor(int(workers)) as pool:  # threads are enough: ABINIT is a process of its own
+            report = label_all(list(left.values()), labeler, directory, executor=pool)
+        sys.stdout.write(report.summary() + "\n")
     elif mode == "collect":
         for name, atoms in left.items():
-            frame = stored_result(Path(directory[0]) / name, atoms)
+            frame = stored_result(Path(directory) / name, atoms)
             if isinstance(frame, Frame):
                 info = {**frame.info, "id": name, "order": atoms.info["order"]}
                 known[name] = Frame(frame.atoms, frame.labels, source="ABINIT", info=info)
@@ -133,7 +136,7 @@ def main(mode: str, *directory: str) -> None:
 
 
 if __name__ == "__main__":
-    if (len(sys.argv) == 3 and sys.argv[1] in ("run", "collect")) or sys.argv[1:] == ["plan"]:
+    if (len(sys.argv) in (3, 4) and sys.argv[1] in ("run", "collect")) or sys.argv[1:] == ["plan"]:
         main(*sys.argv[1:])
     else:
         sys.exit(__doc__)
