@@ -9,10 +9,10 @@ import yaml
 from ase import Atoms
 from pydantic import Field, field_validator, model_validator
 
-from deepspin_ase.active_learning.sections import Section, validated
 from deepspin_ase.data.frames import Frame
 from deepspin_ase.errors import InputError
 from deepspin_ase.moments import ferromagnet, get_moments, set_moments
+from deepspin_ase.sections import Section, validated
 from deepspin_ase.training.config import LossSection, ModelSection, OptimizerSection, RuntimeSection
 
 Window = tuple[float, float]

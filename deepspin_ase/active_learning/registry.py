@@ -14,9 +14,9 @@ from ase.calculators.calculator import BaseCalculator
 from pydantic import BaseModel
 
 from deepspin_ase.active_learning.exploration import Explorer
-from deepspin_ase.active_learning.sections import validated
 from deepspin_ase.errors import InputError
 from deepspin_ase.labeling import CalculatorLabeler, Labeler
+from deepspin_ase.sections import validated
 
 LABELERS: Final = "deepspin_ase.labelers"
 """Entry-point group of labelers: name -> factory that takes the options as keywords."""

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from deepspin_ase.active_learning.exploration import Exploration
-from deepspin_ase.active_learning.sections import Section
 from deepspin_ase.active_learning.storage import bare
 from deepspin_ase.moments import get_moments, random_directions, set_moments, tilt
+from deepspin_ase.sections import Section
 from deepspin_ase.vectors import rotation_matrix
 
 Array = NDArray[np.float64]

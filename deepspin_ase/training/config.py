@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from deepspin_ase.errors import InputError
+from deepspin_ase.sections import Section, validated
 
 Auto = Literal["auto"]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class ModelSection(_Section):
+class ModelSection(Section):
     """Architecture; see :class:`~deepspin_ase.model.config.ModelConfig`."""
 
     cutoff: float = Field(default=5.0, ge=1, le=12)
@@ -32,14 +28,14 @@ class ModelSection(_Section):
     species: list[str] | Auto = "auto"
 
 
-class Range(_Section):
+class Range(Section):
     """A closed interval of numbers."""
 
     min: float = Field(default=float("-inf"), allow_inf_nan=True)
     max: float = Field(default=float("inf"), allow_inf_nan=True)
 
 
-class DataSection(_Section):
+class DataSection(Section):
     """One file of labelled frames, or a part of it."""
 
     path: str
@@ -62,7 +58,7 @@ class DataSection(_Section):
         return value
 
 
-class LossSection(_Section):
+class LossSection(Section):
     """Weights of the normalised errors, and what tames outliers."""
 
     energy: float = Field(default=1.0, ge=0)
@@ -75,7 +71,7 @@ class LossSection(_Section):
     energy_window: float | None = Field(default=None, gt=0)
 
 
-class OptimizerSection(_Section):
+class OptimizerSection(Section):
     """How long and how fast. Exactly one of ``epochs``, ``max_minutes``, ``max_cpu_minutes``."""
 
     learning_rate: float = Field(default=4e-3, gt=0, le=1)
@@ -101,7 +97,7 @@ class OptimizerSection(_Section):
         return self
 
 
-class RuntimeSection(_Section):
+class RuntimeSection(Section):
     """Where and with what the training runs; of these, only seed and precision touch what is learned."""
 
     device: str = "auto"
@@ -128,7 +124,7 @@ class RuntimeSection(_Section):
         return value
 
 
-class TrainingConfig(_Section):
+class TrainingConfig(Section):
     """A whole training file."""
 
     model: ModelSection = ModelSection()
@@ -154,13 +150,7 @@ class TrainingConfig(_Section):
         InputError
             Names every wrong field, what was given and what is allowed.
         """
-        if not isinstance(values, dict):
-            raise InputError(f"{source}: expected sections such as data: and optimizer:, got {type(values).__name__}")
-        try:
-            return cls.model_validate(values)
-        except ValidationError as problem:
-            lines = "\n".join(f"  {_explain(entry)}" for entry in problem.errors())
-            raise InputError(f"{source}:\n{lines}") from None
+        return validated(cls, values, source)
 
     @classmethod
     def from_file(cls, path: str | Path) -> TrainingConfig:
@@ -206,40 +196,3 @@ def data_name(section: DataSection) -> str:
 def _absolute(path: str, folder: Path) -> str:
     expanded = Path(os.path.expandvars(path)).expanduser()
     return str(expanded if expanded.is_absolute() else (folder / expanded).resolve())
-
-
-def _explain(entry: Any) -> str:
-    """One line for one error of pydantic."""
-    where = _where(entry["loc"])
-    if entry["type"] == "extra_forbidden":
-        allowed = _fields_at(entry["loc"][:-1])
-        close = difflib.get_close_matches(str(entry["loc"][-1]), allowed, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        return f"{where}: unknown option; {hint}allowed: {', '.join(allowed)}"
-    if entry["type"] == "missing":
-        return f"{where}: required, but missing"
-    message = entry["msg"].removeprefix("Value error, ")
-    given = entry.get("input")
-    shown = "" if isinstance(given, (dict, list)) else f", got {given!r}"
-    return f"{where}: {message}{shown}" if where else message
-
-
-def _where(loc: tuple[Any, ...]) -> str:
-    text = ""
-    for part in loc:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        elif str(part).isidentifier() and part not in ("float", "int", "str"):
-            text += f".{part}" if text else str(part)
-    return text
-
-
-def _fields_at(loc: tuple[Any, ...]) -> list[str]:
-    """Names of the options of the section at a location."""
-    current: Any = TrainingConfig
-    for part in loc:
-        if isinstance(part, str) and hasattr(current, "model_fields") and part in current.model_fields:
-            annotation = current.model_fields[part].annotation
-            candidates = [a for a in (annotation, *get_args(annotation)) if hasattr(a, "model_fields")]
-            current = candidates[0] if candidates else current
-    return list(current.model_fields)

@@ -12,10 +12,10 @@ from ase.calculators.calculator import Calculator
 from deepspin_ase import Heisenberg, ferromagnet, get_moments, set_moments
 from deepspin_ase.active_learning import Domain, Exploration, Explorer, Levels, StateExplorer, WorstAtoms
 from deepspin_ase.active_learning.registry import make_explorer
-from deepspin_ase.active_learning.sections import validated
 from deepspin_ase.errors import InputError
 from deepspin_ase.heisenberg import Exponential, Landau, Morse
 from deepspin_ase.quantities import K_B
+from deepspin_ase.sections import validated
 from deepspin_plugins.spin_dynamics.exploration import SpinLatticeExplorer
 from deepspin_plugins.spin_dynamics.exploration_walk import MonteCarloExplorer
 from tests.active_learning.conftest import iron

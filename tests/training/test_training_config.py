@@ -60,7 +60,7 @@ def test_file_that_is_no_yaml(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not valid YAML"):
         TrainingConfig.from_file(path)
     path.write_text("just text", encoding="utf-8")
-    with pytest.raises(InputError, match="expected sections"):
+    with pytest.raises(InputError, match="expected a table of options"):
         TrainingConfig.from_file(path)
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from ase.data import atomic_numbers
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from deepspin_ase.errors import InputError
+from deepspin_ase.sections import Section, validated
 
 Vector = tuple[float, float, float]
 BySpecies = float | dict[str, float]
@@ -58,11 +58,7 @@ steps: 1000                    # length of the whole run; --resume with a larger
 """
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Rotating(_Section):
+class Rotating(Section):
     """A :class:`RotatingField`."""
 
     kind: Literal["rotating"]
@@ -72,7 +68,7 @@ class Rotating(_Section):
     phase: float = 0.0
 
 
-class Pulse(_Section):
+class Pulse(Section):
     """A :class:`PulsedField`."""
 
     kind: Literal["pulse"]
@@ -82,7 +78,7 @@ class Pulse(_Section):
     frequency: float = 0.0
 
 
-class Rescaled(_Section):
+class Rescaled(Section):
     """A :class:`RescaledTemperature`."""
 
     kind: Literal["rescaled"]
@@ -90,7 +86,7 @@ class Rescaled(_Section):
     exponent: float = Field(gt=0)
 
 
-class Settings(_Section):
+class Settings(Section):
     """Every option of a run; units are those of the template above."""
 
     structure: str
@@ -175,10 +171,7 @@ class Settings(_Section):
         InputError
             Names every wrong option, what was given and what is allowed.
         """
-        try:
-            return cls.model_validate(values)
-        except ValidationError as problem:
-            raise InputError(f"{source}:\n" + "\n".join(f"  {_explain(entry)}" for entry in problem.errors())) from None
+        return validated(cls, values, source)
 
     def to_yaml(self) -> str:
         """YAML text that reads back as the same settings."""
@@ -220,17 +213,3 @@ def _model(name: Any, folder: Path) -> Any:
     """Checkpoint beside the settings file, or the name of a shipped model."""
     beside = isinstance(name, str) and (folder / name).is_file()
     return _beside(name, folder) if beside else name
-
-
-def _explain(entry: Any) -> str:
-    """One line for one error of pydantic."""
-    where = ".".join(str(part) for part in entry["loc"] if not str(part).startswith(("tuple", "dict", "function")))
-    if entry["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(where, Settings.model_fields, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        return f"{where}: unknown option; {hint}allowed: {', '.join(Settings.model_fields)}"
-    if entry["type"] == "missing":
-        return f"{where}: required, but missing"
-    message = entry["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(entry.get("input"), dict) else f", got {entry.get('input')!r}"
-    return f"{where}: {message}{shown}" if where else message

@@ -13,11 +13,11 @@ from ase.md.md import MolecularDynamics
 from pydantic import Field
 
 from deepspin_ase.active_learning.exploration import Domain, Exploration
-from deepspin_ase.active_learning.sections import Section
 from deepspin_ase.active_learning.storage import bare
 from deepspin_ase.errors import InputError
 from deepspin_ase.progress import track
 from deepspin_ase.quantities import K_B
+from deepspin_ase.sections import Section
 from deepspin_plugins.spin_dynamics.barostat import CellRescaling
 from deepspin_plugins.spin_dynamics.baths import SpinLangevin
 from deepspin_plugins.spin_dynamics.cartesian import CartesianMomentDynamics

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from deepspin_ase.active_learning.exploration import Exploration
-from deepspin_ase.active_learning.sections import Section
 from deepspin_ase.active_learning.storage import bare
 from deepspin_ase.errors import InputError
 from deepspin_ase.moments import get_moments, set_moments
 from deepspin_ase.progress import track
 from deepspin_ase.quantities import K_B
+from deepspin_ase.sections import Section
 from deepspin_plugins.spin_dynamics.exploration import BROKEN, Kelvin, stays_inside
 
 Array = NDArray[np.float64]
