@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -97,9 +96,7 @@ def train_committee(
         say(f"training member {member + 1} of {section.members}{' from its last model' if start else ''}")
         config = member_config(section, member, output, training=training, validation=validation, start=start)
         resume = (output / "checkpoints" / "last.ckpt").is_file()
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*have no `val_dataloader`.*")  # there are none at first
-            result = train(config, resume=resume, say=say)
+        result = train(config, resume=resume, say=say)
         if result.interrupted:
             raise KeyboardInterrupt
         write_json(output / _DONE, {"training": result.card["training"]})

@@ -313,6 +313,7 @@ def _quiet() -> Iterator[None]:
             ".*The number of training batches.*",
             ".*Checkpoint directory .* exists and is not empty.*",
             ".*was configured so validation will run.*",
+            ".*have no `val_dataloader`.*",
             ".*GPU available but not used.*",
             ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
         ):
