@@ -16,7 +16,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import Any
 
 import numpy as np
 from ase.build import bulk
+from in_turn import best_of
 
 PEER = Path(__file__).resolve().parent / "peers" / "spirit" / "monte_carlo.py"
 EXCHANGE = 0.020  # eV
@@ -70,15 +70,6 @@ def wall_seconds(threads: int, cells: int, sweeps: int) -> float:
     return time.perf_counter() - start
 
 
-def case(python: str | Path, script: Path, *arguments: str) -> dict[str, dict[str, float]]:
-    """One program in a process of its own."""
-    command = [str(python), str(script), "--case", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", type=int, default=30, help="sites along each edge")
@@ -95,13 +86,7 @@ def main() -> None:
     programs = {"deepspin": (sys.executable, Path(__file__))}
     if options.peers_python:
         programs["spirit"] = (options.peers_python, PEER)
-    table: dict[str, dict[str, float]] = {}
-    for _ in range(options.repeats):
-        for program, (python, script) in programs.items():
-            for name, row in case(python, script, str(options.cells), str(options.sweeps)).items():
-                best = table.setdefault(f"{program}: {name}", row)
-                if row["trials_per_s"] > best["trials_per_s"]:
-                    table[f"{program}: {name}"] = row
+    table = best_of(programs, options.repeats, "trials_per_s", str(options.cells), str(options.sweeps))
     print(f"{'program':44s} {'trials/s':>12s} {'E/J per site':>14s}")
     for name, row in table.items():
         print(f"{name:44s} {row['trials_per_s']:12.3g} {row['energy']:14.4f}")

@@ -15,7 +15,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -23,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from ase import units
 from ase.build import bulk
+from in_turn import best_of
 
 PEERS = Path(__file__).resolve().parent / "peers"
 EXCHANGE = [0.0364, 0.0206]  # eV, first and second shell
@@ -84,15 +84,6 @@ def learned(steps: int) -> dict[str, dict[str, float]]:
     return table
 
 
-def case(python: str | Path, script: Path, *arguments: str) -> dict[str, dict[str, float]]:
-    """One program in a process of its own."""
-    command = [str(python), str(script), "--case", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", type=int, default=20, help="cubic cells along each edge, 2 atoms each")
@@ -110,13 +101,7 @@ def main() -> None:
     if options.peers_python:
         for peer in ("lammps_spin", "spirit"):
             programs[peer] = (options.peers_python, PEERS / peer / "speed.py")
-    table: dict[str, dict[str, float]] = {}
-    for _ in range(options.repeats):
-        for program, (python, script) in programs.items():
-            for name, row in case(python, script, str(options.cells), str(options.steps)).items():
-                best = table.setdefault(f"{program}: {name}", row)
-                if row["updates_per_s"] > best["updates_per_s"]:
-                    table[f"{program}: {name}"] = row
+    table = best_of(programs, options.repeats, "updates_per_s", str(options.cells), str(options.steps))
     print(f"{'program':44s} {'spin updates/s':>16s} {'evaluations/step':>18s}")
     for name, row in table.items():
         print(f"{name:44s} {row['updates_per_s']:16.3g} {row.get('evaluations_per_step', np.nan):18.1f}")

@@ -87,6 +87,26 @@ def q_path(
     return _sample(segments, 2 * np.pi * np.asarray(atoms.cell.complete().reciprocal()), spacing)
 
 
+def path_segments(distance: Array) -> list[slice]:
+    """Slices of a path that are straight: its special points occur twice."""
+    edges = [0, *(np.flatnonzero(np.diff(distance) == 0.0) + 1).tolist(), len(distance)]
+    return [slice(start, end) for start, end in pairwise(edges)]
+
+
+def index_of_point(label: str, labels: Sequence[str], ticks: Array, distance: Array) -> int:
+    """Where a special point is among the points of a path.
+
+    Raises
+    ------
+    InputError
+        The path does not go there.
+    """
+    for tick, name in zip(ticks, labels, strict=True):
+        if label == name:
+            return int(np.argmin(np.abs(distance - tick)))
+    raise InputError(f"no point {label!r} on the path; it has {', '.join(labels)}.")
+
+
 def draw_ticks(ax: Axes, ticks: Array, labels: Sequence[str], distance: Array) -> None:
     """Names and vertical lines of special points on the horizontal axis."""
     ax.set_xticks(ticks, labels)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+from pathlib import Path
 from typing import Any, TypeVar, get_args
 
+import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from deepspin_ase.errors import InputError
@@ -16,6 +18,22 @@ class Section(BaseModel):
     """A frozen table of options that refuses unknown ones."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def read_yaml(path: Path) -> Any:
+    """Plain values of a YAML file.
+
+    Raises
+    ------
+    InputError
+        No YAML.
+    FileNotFoundError
+        No such file.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as problem:
+        raise InputError(f"{path} is not valid YAML: {problem}") from None
 
 
 def validated(model: type[Validated], values: Any, source: str) -> Validated:

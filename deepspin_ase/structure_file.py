@@ -1,4 +1,4 @@
-"""The structure that a command is given, read with errors that a user can act on."""
+"""The structures that a command is given, read with errors that a user can act on."""
 
 from __future__ import annotations
 
@@ -26,16 +26,34 @@ def read_structure(path: Path, index: int = -1) -> Atoms:
     InputError
         No such file, no such frame, or a file that ASE cannot read.
     """
+    atoms = cast("Atoms", _read(path, index, f"frame {index} of {path}"))
+    atoms.calc = None
+    return atoms
+
+
+def read_structures(path: Path) -> list[Atoms]:
+    """Read all frames, without their calculators.
+
+    Raises
+    ------
+    InputError
+        No such file, or one that ASE cannot read.
+    """
+    frames = cast("list[Atoms]", _read(path, ":", str(path)))
+    for atoms in frames:
+        atoms.calc = None
+    return frames
+
+
+def _read(path: Path, index: int | str, name: str) -> Atoms | list[Atoms]:
     from ase.io import read
 
     if not path.is_file():
         raise InputError(f"There is no file {path}.")
     try:
-        atoms = cast("Atoms", read(path, index=index))
+        return read(path, index=index)
     except Exception as problem:  # ASE's readers raise whatever their parsing stumbled over
         raise InputError(
-            f"ASE cannot read frame {index} of {path}: {type(problem).__name__}: {problem}. "
+            f"ASE cannot read {name}: {type(problem).__name__}: {problem}. "
             "Give a file in one of ASE's formats (`ase info --formats`)."
         ) from problem
-    atoms.calc = None
-    return atoms

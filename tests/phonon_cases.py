@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 from ase.neighborlist import neighbor_list
 from ase.units import _e
@@ -15,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from phonopy.interface.calculator import get_calculator_physical_units
 
 from deepspin_ase import Heisenberg, get_moments, set_moments
+from deepspin_ase.heisenberg import Morse
 
 Array = NDArray[np.float64]
 
@@ -148,4 +150,25 @@ def triangular_antiferromagnet(side: float = 2.5) -> Atoms:
     atoms = Atoms("Fe3", cell=cell, pbc=True, scaled_positions=[[0, 0, 0], [2 / 3, 1 / 3, 0], [1 / 3, 2 / 3, 0]])
     angle = 2 * np.pi / 3 * np.arange(3)
     set_moments(atoms, 2.0 * np.column_stack([np.cos(angle), np.sin(angle), 0 * angle]))
+    return atoms
+
+
+MORSE = Morse(depth=0.35, r0=2.55, stiffness=1.4, cutoff=3.3, onset=3.2)
+
+
+def morse_iron() -> Atoms:
+    """fcc with one smooth bond and moments that do nothing."""
+    atoms = bulk("Fe", "fcc", a=3.6)
+    set_moments(atoms, 2.0)
+    atoms.calc = Heisenberg(lattice=MORSE)
+    return atoms
+
+
+def morse_salt() -> Atoms:
+    """Two kinds of atoms with different masses."""
+    atoms = bulk("MgO", "rocksalt", a=4.2)
+    set_moments(atoms, [0.0, 0.0])
+    bond = Morse(depth=1.0, r0=2.1, stiffness=1.5, cutoff=2.9, onset=2.8)
+    second = Morse(depth=0.1, r0=2.97, stiffness=1.5, cutoff=4.0, onset=3.8)
+    atoms.calc = Heisenberg(lattice={("Mg", "O"): bond, ("O", "O"): second, ("Mg", "Mg"): second})
     return atoms

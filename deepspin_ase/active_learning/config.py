@@ -12,7 +12,8 @@ from pydantic import Field, field_validator, model_validator
 from deepspin_ase.data.frames import Frame
 from deepspin_ase.errors import InputError
 from deepspin_ase.moments import ferromagnet, get_moments, set_moments
-from deepspin_ase.sections import Section, validated
+from deepspin_ase.sections import Section, read_yaml, validated
+from deepspin_ase.structure_file import read_structures
 from deepspin_ase.training.config import LossSection, ModelSection, OptimizerSection, RuntimeSection
 
 Window = tuple[float, float]
@@ -149,11 +150,7 @@ class LearningConfig(Section):
             No such file.
         """
         path = Path(path)
-        try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as problem:
-            raise InputError(f"{path} is not valid YAML: {problem}") from None
-        return cls.from_dict(values, source=str(path)).resolved(path.parent)
+        return cls.from_dict(read_yaml(path), source=str(path)).resolved(path.parent)
 
     def resolved(self, folder: Path) -> LearningConfig:
         """The same with absolute paths, relative ones being taken from ``folder``; ``output`` stays as it is."""
@@ -184,27 +181,13 @@ class LearningConfig(Section):
         """
         found = []
         for name in self.structures:
-            for index, atoms in enumerate(_read_all(Path(name))):
+            for index, atoms in enumerate(read_structures(Path(name))):
                 if self.moments:
                     set_moments(atoms, ferromagnet(atoms, self.moments))
                 if not get_moments(atoms).any():
                     raise InputError(f"{name}, frame {index}: no moments; write them into the file, or set moments:")
                 found.append(Frame(atoms, source=name, index=index).atoms)  # which checks it
         return tuple(found)
-
-
-def _read_all(path: Path) -> list[Atoms]:
-    from ase.io import read
-
-    if not path.is_file():
-        raise InputError(f"There is no file {path}.")
-    try:
-        frames = read(path, index=":")
-    except Exception as problem:  # ASE's readers raise whatever their parsing stumbled over
-        raise InputError(f"ASE cannot read {path}: {type(problem).__name__}: {problem}.") from problem
-    for atoms in frames:
-        atoms.calc = None
-    return list(frames)
 
 
 def _absolute(path: str, folder: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -44,15 +43,15 @@ def run_phonons(model: str, folder: Path) -> Study | None:
 
 def draw_phonons(bands: Mapping[str, Any], dos: Mapping[str, Any]) -> Figure:
     """Bands with the optical modes of experiments, and the density of states by species."""
-    import numpy as np
     from matplotlib.figure import Figure
+
+    from deepspin_ase.band_path import path_segments
 
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 1))
     distance, frequencies = bands["distance"], bands["frequencies"]
-    edges = [0, *(np.flatnonzero(np.diff(distance) == 0.0) + 1).tolist(), len(distance)]
-    for start, end in pairwise(edges):
-        left.plot(distance[start:end], frequencies[start:end], "C0", lw=1.2)
+    for part in path_segments(distance):
+        left.plot(distance[part], frequencies[part], "C0", lw=1.2)
     for value, name in ((TRANSVERSE, "TO, experiment"), (LONGITUDINAL, "LO, experiment")):
         left.axhline(value, color="C3", lw=1, ls="--")
         left.text(distance[-1], value, name, color="C3", ha="right", va="bottom", fontsize=8)

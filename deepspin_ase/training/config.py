@@ -9,8 +9,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, field_validator, model_validator
 
-from deepspin_ase.errors import InputError
-from deepspin_ase.sections import Section, validated
+from deepspin_ase.sections import Section, read_yaml, validated
 
 Auto = Literal["auto"]
 
@@ -164,11 +163,7 @@ class TrainingConfig(Section):
             No such file.
         """
         path = Path(path)
-        try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as problem:
-            raise InputError(f"{path} is not valid YAML: {problem}") from None
-        return cls.from_dict(values, source=str(path)).resolved(path.parent)
+        return cls.from_dict(read_yaml(path), source=str(path)).resolved(path.parent)
 
     def resolved(self, folder: Path) -> TrainingConfig:
         """The same with absolute data paths, relative ones being taken from ``folder``."""

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from deepspin_ase.data import Frame, read_frames, write_frames
 from deepspin_ase.errors import InputError
-from deepspin_plugins.labelers.command import make_labeler, read_structures
+from deepspin_plugins.labelers.command import frames_or_structures, make_labeler
 from deepspin_plugins.labelers.plugin import plugin
 from tests.plugins.labeler_cases import abinit_structure, fake_abinit, iron_structures
 
@@ -83,14 +83,14 @@ def test_structures_of_other_formats(tmp_path: Path) -> None:
 
     atoms = iron_structures(1)[0]
     write(tmp_path / "fe.traj", [atoms, atoms])
-    read = read_structures(tmp_path / "fe.traj")
+    read = frames_or_structures(tmp_path / "fe.traj")
     assert len(read) == 2
     np.testing.assert_allclose(read[0].get_initial_magnetic_moments(), atoms.get_initial_magnetic_moments())
     (tmp_path / "fe.cif").write_text("nonsense")
     with pytest.raises(InputError, match="ASE cannot read"):
-        read_structures(tmp_path / "fe.cif")
+        frames_or_structures(tmp_path / "fe.cif")
     with pytest.raises(InputError, match="There is no file"):
-        read_structures(tmp_path / "missing.extxyz")
+        frames_or_structures(tmp_path / "missing.extxyz")
 
 
 @pytest.mark.parametrize(

@@ -27,27 +27,17 @@ from deepspin_plugins.phonons.imaginary import (
 from deepspin_plugins.phonons.plugin import plugin
 from deepspin_plugins.phonons.qha import Quasiharmonic
 from deepspin_plugins.phonons.waves import smallest_supercell
-
-MORSE = Morse(depth=0.35, r0=2.55, stiffness=1.4, cutoff=3.3, onset=3.2)
+from tests.phonon_cases import morse_iron, morse_salt
 
 
 @pytest.fixture
 def iron() -> Atoms:
-    atoms = bulk("Fe", "fcc", a=3.6)
-    set_moments(atoms, 2.0)
-    atoms.calc = Heisenberg(lattice=MORSE)
-    return atoms
+    return morse_iron()
 
 
 @pytest.fixture
 def salt() -> Atoms:
-    """Two kinds of atoms with different masses."""
-    atoms = bulk("MgO", "rocksalt", a=4.2)
-    set_moments(atoms, [0.0, 0.0])
-    bond = Morse(depth=1.0, r0=2.1, stiffness=1.5, cutoff=2.9, onset=2.8)
-    second = Morse(depth=0.1, r0=2.97, stiffness=1.5, cutoff=4.0, onset=3.8)
-    atoms.calc = Heisenberg(lattice={("Mg", "O"): bond, ("O", "O"): second, ("Mg", "Mg"): second})
-    return atoms
+    return morse_salt()
 
 
 def test_command_with_extras_on_nickel_oxide(

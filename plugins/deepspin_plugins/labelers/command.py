@@ -7,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import yaml
 from ase import Atoms
@@ -17,6 +17,7 @@ from deepspin_ase.errors import InputError
 from deepspin_ase.labeling.campaign import label_all
 from deepspin_ase.labeling.contract import Labeler
 from deepspin_ase.labeling.state import campaign_status
+from deepspin_ase.structure_file import read_structures
 from deepspin_plugins.labelers.abacus import AbacusLabeler, AbacusSettings
 from deepspin_plugins.labelers.abinit import AbinitLabeler
 from deepspin_plugins.labelers.abinit_settings import AbinitSettings
@@ -43,7 +44,7 @@ class Job:
 def run(job: Job) -> str:
     """Label, write the frames, and return the text for the screen."""
     labeler = make_labeler(job.engine, _read_settings(job.settings), job.program, prepare=job.prepare)
-    structures = read_structures(job.structures)
+    structures = frames_or_structures(job.structures)
     # processes, so that Ctrl-C reaches every worker, which then ends its engine; fresh ones, since we may have threads
     with ProcessPoolExecutor(job.workers, mp_context=get_context("spawn")) as pool:
         executor = pool if job.workers > 1 else None
@@ -100,24 +101,17 @@ def abinit(*, program: str = "", **settings: Any) -> Labeler:
     return make_labeler("abinit", settings, program)
 
 
-def read_structures(path: Path) -> list[Atoms]:
-    """All structures of a file, with their moments.
+def frames_or_structures(path: Path) -> list[Atoms]:
+    """All structures of a file, with their moments; extended XYZ as a file of labelled frames is read.
 
     Raises
     ------
     InputError
         No such file, or one that cannot be read.
     """
-    if not path.is_file():
-        raise InputError(f"There is no file {path}.")
-    if path.suffix in (".xyz", ".extxyz"):
+    if path.is_file() and path.suffix in (".xyz", ".extxyz"):
         return [frame.atoms for frame in read_frames(path, "extxyz")]
-    from ase.io import read
-
-    try:
-        return cast("list[Atoms]", read(path, index=":"))
-    except Exception as problem:  # ASE's readers raise whatever their parsing stumbled over
-        raise InputError(f"ASE cannot read {path}: {type(problem).__name__}: {problem}") from problem
+    return read_structures(path)
 
 
 def _read_settings(path: Path | None) -> dict[str, Any]:

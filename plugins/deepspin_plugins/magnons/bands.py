@@ -11,7 +11,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import ArrayLike
 
-from deepspin_ase.band_path import draw_ticks
+from deepspin_ase.band_path import draw_ticks, index_of_point, path_segments
 from deepspin_ase.errors import InputError
 from deepspin_ase.stored_result import StoredResult, new_axes
 from deepspin_ase.vectors import Array
@@ -50,18 +50,14 @@ class MagnonBands(StoredResult):
 
     def at(self, label: str) -> Array:
         """Energies (n,), meV, at a special point."""
-        for tick, name in zip(self.ticks, self.labels, strict=True):
-            if label == name:
-                return self.energies[int(np.argmin(np.abs(self.distance - tick)))]
-        raise InputError(f"no point {label!r} on the path; it has {', '.join(self.labels)}.")
+        return self.energies[index_of_point(label, self.labels, self.ticks, self.distance)]
 
     def plot(self, ax: Axes | None = None, **style: Any) -> Axes:
         """Draw the bands; ``style`` goes to matplotlib's ``plot``."""
         ax = new_axes() if ax is None else ax
         style = {"color": "C0", "linewidth": 1.3, **style}
-        breaks = np.flatnonzero(np.diff(self.distance) == 0.0) + 1
-        for x, y in zip(np.split(self.distance, breaks), np.split(self.energies, breaks), strict=True):
-            ax.plot(x, y, **style)
+        for part in path_segments(self.distance):
+            ax.plot(self.distance[part], self.energies[part], **style)
         draw_ticks(ax, self.ticks, self.labels, self.distance)
         ax.set_ylabel("magnon energy (meV)")
         ax.set_ylim(bottom=0.0)

@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from deepspin_ase.band_path import QPath, draw_ticks
+from deepspin_ase.band_path import QPath, draw_ticks, path_segments
 from deepspin_ase.errors import InputError
 from deepspin_ase.progress import track
 from deepspin_ase.stored_result import StoredResult, new_axes
-from deepspin_plugins.phonons.bands import segments
 from deepspin_plugins.phonons.result import PhononResult
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ class AveragedBands(StoredResult):
     def plot(self, ax: Axes | None = None, *, color: str = "C0", label: str | None = None) -> Axes:
         """Draw lines, and bands of one standard error to either side."""
         ax = new_axes() if ax is None else ax
-        for part in segments(self.distance):
+        for part in path_segments(self.distance):
             for middle, error in zip(self.frequencies[part].T, self.errors[part].T, strict=True):
                 ax.fill_between(self.distance[part], middle - error, middle + error, color=color, alpha=0.3, lw=0)
             lines = ax.plot(self.distance[part], self.frequencies[part], color=color, lw=1)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepspin_ase.band_path import QPath, draw_ticks
-from deepspin_ase.errors import InputError
+from deepspin_ase.band_path import QPath, draw_ticks, index_of_point, path_segments
 from deepspin_ase.stored_result import StoredResult, new_axes
 from deepspin_ase.vectors import Array
 
@@ -50,17 +48,14 @@ class PhononBands(StoredResult):
 
     def at(self, label: str) -> Array:
         """Frequencies (3n,), THz, at a special point."""
-        for tick, name in zip(self.ticks, self.labels, strict=True):
-            if label == name:
-                return self.frequencies[int(np.argmin(np.abs(self.distance - tick)))]
-        raise InputError(f"no point {label!r} on the path; it has {', '.join(self.labels)}.")
+        return self.frequencies[index_of_point(label, self.labels, self.ticks, self.distance)]
 
     def plot(self, ax: Axes | None = None, **style: Any) -> Axes:
         """Draw the bands, imaginary ones below zero; ``style`` goes to matplotlib's ``plot``."""
         ax = new_axes() if ax is None else ax
         style = {"color": "C0", "linewidth": 1.3, **style}
         label = style.pop("label", None)
-        for part in segments(self.distance):
+        for part in path_segments(self.distance):
             lines = ax.plot(self.distance[part], self.frequencies[part], **style)
             lines[0].set_label(label)
             label = None
@@ -118,16 +113,10 @@ class PhononDos(StoredResult):
         return ax
 
 
-def segments(distance: Array) -> list[Any]:
-    """Slices of a path that are straight: its special points occur twice."""
-    edges = [0, *(np.flatnonzero(np.diff(distance) == 0.0) + 1).tolist(), len(distance)]
-    return [slice(start, end) for start, end in pairwise(edges)]
-
-
 def band_structure(phonon: Phonopy, path: QPath) -> PhononBands:
     """Frequencies and group velocities along a path; with Born charges Γ takes the direction of its segment."""
     bands: Any = phonon.run_band_structure(
-        [path.q[part] for part in segments(path.distance)], with_group_velocities=True
+        [path.q[part] for part in path_segments(path.distance)], with_group_velocities=True
     )
     return PhononBands(
         path.q,

@@ -20,6 +20,7 @@ from deepspin_ase.moments import get_moments
 from deepspin_ase.progress import track
 from deepspin_ase.quantities import FORCES, MAGNETIC_FORCES
 from deepspin_ase.vectors import Array
+from deepspin_ase.whole_file import whole_file
 
 State = Literal["frozen", "directions", "relaxed"]
 STATES: tuple[str, ...] = get_args(State)
@@ -69,10 +70,11 @@ class ForceRun:
 
     def __call__(self, structures: Sequence[Atoms], reference: Atoms, description: str = "Displacements") -> Array:
         """Forces (k, n, 3), eV/Å, of structures that are ``reference``, displaced."""
-        mark = f"{self.state} {float(self.calc.get_potential_energy(reference.copy())):.6f}"
-        files = [None if self.folder is None else self.folder / f"{_key(atoms, mark)}.npy" for atoms in structures]
+        files: list[Path | None] = [None] * len(structures)
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
+            mark = f"{self.state} {float(self.calc.get_potential_energy(reference.copy())):.6f}"
+            files = [self.folder / f"{_key(atoms, mark)}.npy" for atoms in structures]
         results: list[Array | None] = [None if file is None else _load(file, len(reference)) for file in files]
         missing = [index for index, found in enumerate(results) if found is None]
         computed = self._compute([structures[index] for index in missing])
@@ -81,7 +83,8 @@ class ForceRun:
                 raise InputError(f"forces of {type(self.calc).__name__} have shape {forces.shape} or are not finite.")
             results[index] = forces
             if (file := files[index]) is not None:
-                _store(file, forces)
+                with whole_file(file) as stream:
+                    np.save(stream, forces)
         return np.array(results, dtype=float).reshape(len(structures), len(reference), 3)
 
     def _compute(self, structures: Sequence[Atoms]) -> Iterator[Array]:
@@ -149,11 +152,3 @@ def _load(file: Path, atoms: int) -> Array | None:
     except (OSError, ValueError, EOFError):
         return None
     return np.asarray(forces, dtype=float) if forces.shape == (atoms, 3) else None
-
-
-def _store(file: Path, forces: Array) -> None:
-    """Write under another name first, so that an interrupted write leaves nothing half done."""
-    part = file.with_suffix(".part")
-    with part.open("wb") as stream:
-        np.save(stream, forces)
-    part.replace(file)

@@ -10,7 +10,7 @@ from ase.data import atomic_numbers
 from pydantic import Field, model_validator
 
 from deepspin_ase.errors import InputError
-from deepspin_ase.sections import Section, validated
+from deepspin_ase.sections import Section, read_yaml, validated
 
 Vector = tuple[float, float, float]
 BySpecies = float | dict[str, float]
@@ -188,10 +188,7 @@ def read_values(path: Path) -> dict[str, Any]:
     FileNotFoundError
         No such file.
     """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as problem:
-        raise InputError(f"{path} is not valid YAML: {problem}") from None
+    values = read_yaml(path)
     if not isinstance(values, dict):
         raise InputError(f"{path}: expected options such as structure: and steps:, got {type(values).__name__}.")
     for name in ("structure", "spin_model"):
