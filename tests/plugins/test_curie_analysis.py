@@ -17,6 +17,7 @@ from deepspin_plugins.curie import MagneticOrder, Run, Series, analyse, order_of
 from deepspin_plugins.curie.adaptive import heat_capacity_maxima, refined, window
 from deepspin_plugins.curie.analysis import locate
 from deepspin_plugins.curie.curves import averages, measured
+from deepspin_plugins.curie.driver import better_centre
 from deepspin_plugins.curie.finite_size import BinderCurves, crossings, scaling_fit
 from deepspin_plugins.curie.reweighting import Reweighting
 from deepspin_plugins.curie.statistics import Estimate, equilibrated, jackknife
@@ -191,6 +192,25 @@ class TestFiniteSize:
         assert result.summary().startswith("no transition found")
         assert len(result.figure().axes) == 4
         assert any("there is none" in text for text in result.unchecked)
+
+    @pytest.mark.parametrize(
+        ("zero", "expected"),  # where the cumulants cross, and the better centre; the window is 100 ... 200 K
+        [(150.0, None), (169.0, None), (185.0, 185.0), (115.0, 115.0), (230.0, 200.0), (70.0, 100.0)],
+    )
+    def test_a_window_beside_the_transition_gets_a_better_centre(
+        self, ferromagnet: MagneticOrder, rng: np.random.Generator, zero: float, expected: float | None
+    ) -> None:
+        """Also where the crossing is so close to the end of the window that one side is lost in the noise."""
+        grid = np.linspace(100.0, 200.0, 31)
+        large = np.clip((zero - grid) / 1000, -0.01, 0.01)  # ± 3 errors
+        curves = np.array([[0 * grid, large], np.full((2, 31), 0.01 / 3 / np.sqrt(2))])
+        runs = [Run(k, curie_weiss(100, CRITICAL * np.array([0.9, 1.1]), 20, rng)) for k in (1, 2)]
+        found = locate(ferromagnet, runs)._replace(tc=np.nan, grid=grid, curves=curves)
+        assert better_centre(found) == (expected if expected is None else pytest.approx(expected))
+        unclear = found._replace(curves=curves * np.array([0.3, 1.0])[:, None, None])
+        assert better_centre(unclear) is None
+        assert better_centre(found._replace(tc=189.0)) is None
+        assert better_centre(found._replace(tc=191.0)) == 191.0
 
     def test_runs_that_cannot_be_compared_are_refused(
         self, ferromagnet: MagneticOrder, rng: np.random.Generator

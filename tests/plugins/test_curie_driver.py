@@ -336,7 +336,7 @@ class TestCommand:
         atoms = CUBIC.copy()
         set_moments(atoms, 2.0)
         exchange_tensors(atoms, Heisenberg(MODEL), cutoff=3.5).save(tmp_path / "x.npz")
-        options = ("--sizes", "4,6", "--sweeps", 500, "--accuracy", 0.05, "--output", tmp_path / "o")
+        options = ("--sizes", "4,8", "--sweeps", 2000, "--accuracy", 0.05, "--output", tmp_path / "o")
         done = self.run("--exchange", tmp_path / "x.npz", *options)
         assert done.exit_code == 0, done.output
         assert CurieResult.load(tmp_path / "o/result.npz").tc == pytest.approx(167.4, abs=8)

@@ -16,7 +16,7 @@ from deepspin_ase.vectors import Array, as_finite
 from deepspin_plugins.curie.adaptive import refined, scan_temperatures, window
 from deepspin_plugins.curie.analysis import Estimates, Run, Transition, analyse, locate
 from deepspin_plugins.curie.curves import averages, measured
-from deepspin_plugins.curie.finite_size import NU
+from deepspin_plugins.curie.finite_size import NU, crossing_temperature
 from deepspin_plugins.curie.monte_carlo import MonteCarlo
 from deepspin_plugins.curie.order import MagneticOrder, coupled_axes, find_order
 from deepspin_plugins.curie.result import CurieResult
@@ -29,8 +29,8 @@ _PILOT_WIDTH = 0.07
 _PILOT_SHIFTS = 6
 _PARTS = (0.125, 0.25, 0.5, 1.0)  # of the sweeps, after which the accuracy is looked at
 _FEWEST = 50  # measurements after an interruption
-_MIDDLE = 0.8  # of the window, in which T_c must lie
-_CLEAR = 1.5  # mean difference of two cumulants in standard errors
+_MIDDLE = 0.8  # of the half width of a window, in which T_c must lie
+_CLEAR = 2.0  # difference of two cumulants in standard errors
 _NEARLY = 1e-3  # anisotropy below this share of the exchange counts as none
 _RPA_SITES, _RPA_MESH = (2, 8, 32), (32, 16, 8)
 
@@ -215,14 +215,14 @@ def _pilot(
     while True:
         runs = study.measure(f"pilot {stage}", sizes, grid, share, warm=sweeps // 16)
         found = locate(order, runs)
-        side = side_of_transition(order, runs)
-        if np.isfinite(found.tc) or shifts == _PILOT_SHIFTS or (not side and share >= sweeps):
+        better = better_centre(found)
+        if np.isfinite(found.tc) or shifts == _PILOT_SHIFTS or (better is None and share >= sweeps):
             return found, runs
-        if side:
-            stage, shifts = stage + 1, shifts + 1
-            grid = window(grid[-1] if side < 0 else grid[0], edge, _COUNT, least=_PILOT_WIDTH)
-        else:
+        if better is None:
             share = min(2 * share, sweeps)
+        else:
+            stage, shifts = stage + 1, shifts + 1
+            grid = window(better, edge, _COUNT, least=_PILOT_WIDTH)
 
 
 def _precise(
@@ -236,18 +236,16 @@ def _precise(
     nu: float | None,
 ) -> tuple[list[Run], bool]:
     """All sizes in a narrow window until T_c is accurate enough; False if it is not, or after Ctrl-C."""
-    centre, stage, number = guess.tc, "window 1", 1
-    grid = window(centre, edge, _COUNT, least=3 * guess.statistical / centre)
+    stage, number = "window 1", 1
+    grid = window(guess.tc, edge, _COUNT, least=3 * guess.statistical / guess.tc)
     try:
         for share in _PARTS:
             runs = study.measure(stage, sizes, grid, int(share * sweeps), warm=int(_PARTS[0] * sweeps) // 2)
             found = locate(order, runs, nu=nu)
-            shifted = found.tc
-            if np.isnan(shifted):  # clearly beside the transition, or not enough measurements
-                shifted = (grid[-1], centre, grid[0])[side_of_transition(order, runs) + 1]
-            if share < 1.0 and abs(shifted - centre) > _MIDDLE * (grid[-1] - centre):
-                centre, number = float(shifted), number + 1
-                stage, grid = f"window {number}", window(centre, edge, _COUNT)
+            better = better_centre(found)
+            if share < 1.0 and better is not None:
+                number += 1
+                stage, grid = f"window {number}", window(better, edge, _COUNT)
             elif found.enough and found.error < accuracy * found.tc:
                 return runs, True
     except KeyboardInterrupt:
@@ -257,8 +255,23 @@ def _precise(
     return runs, False
 
 
-def side_of_transition(order: MagneticOrder, runs: Sequence[Run]) -> int:
-    """Where a window lies: -1 below T_c (the larger size has the larger cumulants), 1 above, 0 if unclear."""
-    small, large = (_averages(order, run).binder for run in (runs[0], runs[-1]))
-    clear = float(np.mean((large.value - small.value) / np.maximum(np.hypot(large.error, small.error), 1e-12)))
-    return 0 if abs(clear) < _CLEAR else -1 if clear > 0 else 1
+def better_centre(found: Transition) -> float | None:
+    """Where a window should lie instead, K; None if the transition is in its middle or nothing is clear.
+
+    Below T_c the larger size has the larger cumulant, above it the smaller one. Where only one side is clear, the
+    transition is at the other end, or where the curves seem to cross.
+    """
+    low, high = found.grid[0], found.grid[-1]
+    half = (high - low) / 2
+    centre, room = found.tc, _MIDDLE * half
+    if np.isnan(centre):
+        (small, *_, large), (small_error, *_, large_error) = found.curves
+        difference = large - small
+        clear = difference / np.maximum(np.hypot(small_error, large_error), 1e-12)
+        below, above = clear[0] > _CLEAR, clear[-1] < -_CLEAR
+        if not below and not above:
+            return None
+        centre, room = crossing_temperature(found.grid, difference), room / 2
+        if np.isnan(centre):
+            centre = high if below else low
+    return float(centre) if abs(centre - (low + high) / 2) > room else None

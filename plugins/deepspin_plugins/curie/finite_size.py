@@ -98,9 +98,26 @@ def crossings(curves: BinderCurves) -> tuple[list[tuple[float, float]], Array]:
     difference = np.stack([curves.binder[:, b] - curves.binder[:, a] for a, b in pairs], axis=1)
     clear = difference[0] / np.maximum(curves.error(difference), 1e-12)
     real = (clear.max(axis=-1) > _SIGNIFICANT) & (clear.min(axis=-1) < -_SIGNIFICANT)
-    found = np.array([[_crossing(curves.temperatures, d) for d in case] for case in difference])
+    found = np.array([[crossing_temperature(curves.temperatures, d) for d in case] for case in difference])
     found[:, ~real] = np.nan
     return [(float(curves.sizes[a]), float(curves.sizes[b])) for a, b in pairs], found
+
+
+def crossing_temperature(temperatures: Array, difference: Array) -> float:
+    """Temperature above which the larger supercell has the smaller cumulant; NaN if there is none.
+
+    Parameters
+    ----------
+    temperatures, difference
+        K, and the cumulant of the larger supercell minus that of the smaller one, (F,) each.
+    """
+    at = np.flatnonzero((difference[:-1] > 0) & (difference[1:] <= 0))
+    if not len(at):
+        return float("nan")
+    steepest = at[np.argmin(difference[at + 1] - difference[at])]
+    d0, d1 = difference[steepest], difference[steepest + 1]
+    t0, t1 = temperatures[steepest], temperatures[steepest + 1]
+    return float(t0 + (t1 - t0) * d0 / (d0 - d1))
 
 
 def scaling_fit(
@@ -183,14 +200,3 @@ def _moments(temperatures: Array, found: Measured, grid: Array, blocks: int) -> 
         start = weighting.free_energies
         rows.append(np.array(powers)[:, used] @ weighting.weights(grid).T)
     return np.array(rows)
-
-
-def _crossing(temperatures: Array, difference: Array) -> float:
-    """Temperature above which the larger supercell has the smaller cumulant; NaN if there is none."""
-    at = np.flatnonzero((difference[:-1] > 0) & (difference[1:] <= 0))
-    if not len(at):
-        return float("nan")
-    steepest = at[np.argmin(difference[at + 1] - difference[at])]
-    d0, d1 = difference[steepest], difference[steepest + 1]
-    t0, t1 = temperatures[steepest], temperatures[steepest + 1]
-    return float(t0 + (t1 - t0) * d0 / (d0 - d1))
