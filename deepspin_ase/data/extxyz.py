@@ -1,4 +1,4 @@
-"""Extended XYZ: one text file, parsed and headed by ASE, checked line by line here.
+"""Extended XYZ: one text file (.gz: compressed), parsed and headed by ASE, checked line by line here.
 
 Default columns: ``initial_magmoms`` (µB), ``REF_forces`` (eV/Å), ``REF_magnetic_forces`` (eV/µB); default
 entries of the comment line: ``REF_energy`` (eV), ``REF_stress`` (eV/Å³). Other habits are recognised or can
@@ -17,6 +17,7 @@ from ase import Atoms
 from ase.io.extxyz import key_val_str_to_dict, read_xyz, write_xyz
 
 from deepspin_ase.data.frames import Frame, FrameError, Labels, virial_to_stress
+from deepspin_ase.data.text_file import read_text, write_text
 from deepspin_ase.moments import get_moments, set_moments
 from deepspin_ase.quantities import ENERGY, FORCES, LABEL_PREFIX, MAGNETIC_FORCES, STRESS
 
@@ -109,8 +110,7 @@ def write(path: Path, frames: Sequence[Frame], *, append: bool = False, prefix: 
         Put before the names of labels. Without one, ASE's reader moves energy and forces into a calculator.
     """
     text = "".join(_text(frame, prefix) for frame in frames)
-    with path.open("a" if append else "w", encoding="utf-8") as stream:
-        stream.write(text)
+    write_text(path, text, append=append)
 
 
 def _text(frame: Frame, prefix: str) -> str:
@@ -159,7 +159,7 @@ def _cell(value: Any) -> str:
 
 def iterate_blocks(path: Path) -> Iterator[tuple[int, int, list[str]]]:
     """Frame index, number of its first line, and its lines; every line is accounted for."""
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = read_text(path).splitlines()
     start, index = 0, 0
     while start < len(lines):
         if not lines[start].strip():

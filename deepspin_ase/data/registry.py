@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from deepspin_ase.data.checks import PlausibleLimits, check_plausible
 from deepspin_ase.data.frames import Frame, FrameError
+from deepspin_ase.data.text_file import is_compressed, read_text
 from deepspin_ase.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ class Format:
 FORMATS: Final[dict[str, Format]] = {
     f.name: f
     for f in (
-        Format("extxyz", "deepspin_ase.data.extxyz", "extended XYZ, one text file"),
+        Format("extxyz", "deepspin_ase.data.extxyz", "extended XYZ, one text file, also .gz"),
         Format("deepmd-npy", "deepspin_ase.data.deepmd_npy", "DeePMD-kit npy with spin.npy and force_mag.npy"),
         Format(
             "deepmd-tf",
@@ -118,7 +119,7 @@ def write_frames(path: str | Path, frames: Sequence[Frame], format: str | None =
     frames
         What to write; every label that is present is written.
     format
-        One of :data:`FORMATS` that can be written; if None, ``extxyz`` for .xyz and .extxyz files.
+        One of :data:`FORMATS` that can be written; if None, ``extxyz`` for .xyz and .extxyz files, also with .gz.
     **keys
         Options of the format, listed in ``docs/formats.md``.
 
@@ -132,7 +133,7 @@ def write_frames(path: str | Path, frames: Sequence[Frame], format: str | None =
     if not frames:
         raise InputError(f"there are no frames to write to {path}")
     if format is None:
-        if path.suffix.lower() not in (".xyz", ".extxyz"):
+        if not path.name.lower().removesuffix(".gz").endswith((".xyz", ".extxyz")):
             raise InputError(
                 f"the name {path.name!r} does not say the format; give format= (--to), one of: {_names(True)}"
             )
@@ -165,10 +166,13 @@ def guess_format(path: str | Path) -> str:
 
 
 def _guess_file(path: Path) -> str | None:
-    with path.open(encoding="utf-8", errors="replace") as stream:
-        head = stream.read(_HEAD)
-        stream.seek(max(path.stat().st_size - _HEAD, 0))
-        tail = stream.read()
+    if is_compressed(path):
+        head = tail = read_text(path)
+    else:
+        with path.open(encoding="utf-8", errors="replace") as stream:
+            head = stream.read(_HEAD)
+            stream.seek(max(path.stat().st_size - _HEAD, 0))
+            tail = stream.read()
     lines = head.splitlines()
     if len(lines) > 1 and lines[0].strip().isdigit():
         return "extxyz"

@@ -25,6 +25,32 @@ def test_round_trip_is_exact(tmp_path, make_frames, same_frame):
         same_frame(a, b)
 
 
+def test_compressed_files_are_like_others(tmp_path, make_frames, same_frame):
+    frames = make_frames(3)
+    path = tmp_path / "frames.extxyz.gz"
+    write_frames(path, frames)
+    first = path.read_bytes()
+    write_frames(path, frames)
+    assert path.read_bytes() == first  # no time stamp
+    assert guess_format(path) == "extxyz"
+    for a, b in zip(frames, read_frames(path), strict=True):
+        same_frame(a, b)
+    write_frames(path, frames[:1], format="extxyz", append=True)
+    assert len(read_frames(path)) == 4
+    assert len(ase.io.read(path, ":")) == 4
+    path.rename(tmp_path / "no_name_says_so")
+    assert len(read_frames(tmp_path / "no_name_says_so")) == 4
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-20], lambda b: b[:40] + b"????" + b[44:], lambda b: b[:5]])
+def test_damaged_compressed_files_are_refused(tmp_path, make_frames, damage):
+    path = tmp_path / "frames.extxyz.gz"
+    write_frames(path, make_frames(3))
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(FrameError, match="truncated or damaged"):
+        read_frames(path)
+
+
 def test_missing_labels_and_other_arrays_survive(tmp_path, nio, same_frame):
     field = np.zeros((4, 3))
     field[2:] = np.nan
