@@ -1,12 +1,13 @@
 """Make the data set of bcc iron: structures from a seed, labels from ABINIT.
 
 python data/fe_bcc/make_frames.py run RUNS [2]  # label what is missing, two at a time; stop and repeat at will
-python data/fe_bcc/make_frames.py collect RUNS  # add finished frames to frames.extxyz
+python data/fe_bcc/make_frames.py collect RUNS  # add finished frames to frames.extxyz.gz
+python data/fe_bcc/make_frames.py add FRAMES    # add frames of a run of deepspin learn, with the same settings
 python data/fe_bcc/make_frames.py plan          # what there is and what is missing
 
 Structures are cells of 1-4 atoms of all shapes, strained, with displaced atoms and constrained moments: ferromagnets,
 collinear states with reversed moments, tilted ferromagnets, commensurate spirals, random directions. A structure is
-known by its ``id``; those in frames.extxyz are skipped, so the directory of runs may be lost.
+known by its ``id``; those in the data file are skipped, so the directory of runs may be lost.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ from deepspin_plugins.labelers.abinit_input import spin_frame
 
 SEED = 20261
 COUNT = 400
-FRAMES = Path(__file__).with_name("frames.extxyz")
-SETTINGS = AbinitSettings(kspacing=0.39, extra={"ecutsm": 0.5})
+FRAMES = Path(__file__).with_name("frames.extxyz.gz")
+SETTINGS = AbinitSettings(kspacing=0.39, occopt=6, tsmear=0.02, extra={"ecutsm": 0.5})  # docs/labelers.md, k-points
 SIZES, SIZE_WEIGHTS = (1, 2, 3, 4), (0.2, 0.4, 0.2, 0.2)
 ORDERS, ORDER_WEIGHTS = ("ferromagnet", "reversed", "tilted", "spiral", "random"), (0.3, 0.2, 0.2, 0.15, 0.15)
 
@@ -41,8 +42,9 @@ ORDERS, ORDER_WEIGHTS = ("ferromagnet", "reversed", "tilted", "spiral", "random"
 def structures() -> list[Atoms]:
     """All structures of the plan, always the same, in the order in which they are labelled.
 
-    One and two atoms before three and four; of each, four collinear ones for one that is not and costs ten times as
-    much. ``info["order"]`` says how the moments were chosen.
+    All kinds go side by side, in shares that spend the time evenly: a state that is not collinear costs five times as
+    much as one that is, a cell of three or four atoms three times as much as a smaller one. ``info["order"]`` says how
+    the moments were chosen.
     """
     rng = np.random.default_rng(SEED)
     made: Counter[tuple[bool, bool]] = Counter()
@@ -51,7 +53,7 @@ def structures() -> list[Atoms]:
         atoms = random_structure(rng)
         kind = (len(atoms) > 2, spin_frame(get_moments(atoms)).rank > 1)
         made[kind] += 1
-        places.append(((kind[0], made[kind] * (4 if kind[1] else 1)), atoms))
+        places.append((made[kind] * (3 if kind[0] else 1) * (5 if kind[1] else 1), atoms))
     return [atoms for _, atoms in sorted(places, key=lambda place: place[0])]
 
 
@@ -113,7 +115,28 @@ def labelled() -> dict[str, Frame]:
     return {frame.info["id"]: frame for frame in read_frames(FRAMES)} if FRAMES.is_file() else {}
 
 
-def main(mode: str, directory: str = "", workers: str = "1") -> None:
+def collect(left: dict[str, Atoms], runs: Path) -> dict[str, Frame]:
+    """Finished calculations of structures that are left, by id."""
+    found = {}
+    for name, atoms in left.items():
+        frame = stored_result(runs / name, atoms)
+        if isinstance(frame, Frame):
+            info = {**frame.info, "id": name, "order": atoms.info["order"]}
+            found[name] = Frame(frame.atoms, frame.labels, source="ABINIT", info=info)
+    return found
+
+
+def learned(file: Path, identity: str) -> dict[str, Frame]:
+    """Frames that a run of active learning labelled, by id; those it started with are in the data already."""
+    frames = [frame for frame in read_frames(file) if "explorer" in frame.info]
+    return {
+        name: Frame(frame.atoms, frame.labels, source="ABINIT", info={**frame.info, "id": name, "order": "learned"})
+        for frame in frames
+        for name in [calculation_name(frame.atoms, identity)]
+    }
+
+
+def main(mode: str, place: str = "", workers: str = "1") -> None:
     """Run one of the modes."""
     labeler = AbinitLabeler(SETTINGS)
     plan = {calculation_name(atoms, labeler.identity): atoms for atoms in structures()}
@@ -121,22 +144,20 @@ def main(mode: str, directory: str = "", workers: str = "1") -> None:
     left = {name: atoms for name, atoms in plan.items() if name not in known}
     if mode == "run":
         with ThreadPoolExecutor(int(workers)) as pool:  # threads are enough: ABINIT is a process of its own
-            report = label_all(list(left.values()), labeler, directory, executor=pool)
+            report = label_all(list(left.values()), labeler, place, executor=pool)
         sys.stdout.write(report.summary() + "\n")
-    elif mode == "collect":
-        for name, atoms in left.items():
-            frame = stored_result(Path(directory) / name, atoms)
-            if isinstance(frame, Frame):
-                info = {**frame.info, "id": name, "order": atoms.info["order"]}
-                known[name] = Frame(frame.atoms, frame.labels, source="ABINIT", info=info)
-        write_frames(FRAMES, [known[name] for name in plan if name in known])
+    elif mode in ("collect", "add"):
+        known |= collect(left, Path(place)) if mode == "collect" else learned(Path(place), labeler.identity)
+        names = [name for name in plan if name in known] + [name for name in known if name not in plan]
+        write_frames(FRAMES, [known[name] for name in names])
         sys.stdout.write(f"{len(known)} frames in {FRAMES}\n")
     else:
-        sys.stdout.write(f"{len(plan)} structures, {len(known)} labelled, {len(left)} to do\n")
+        done = sum(name in known for name in plan)
+        sys.stdout.write(f"{len(plan)} structures, {done} labelled, {len(left)} to do; {len(known) - done} learned\n")
 
 
 if __name__ == "__main__":
-    if (len(sys.argv) in (3, 4) and sys.argv[1] in ("run", "collect")) or sys.argv[1:] == ["plan"]:
+    if (len(sys.argv) in (3, 4) and sys.argv[1] in ("run", "collect", "add")) or sys.argv[1:] == ["plan"]:
         main(*sys.argv[1:])
     else:
         sys.exit(__doc__)

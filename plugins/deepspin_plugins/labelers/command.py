@@ -109,7 +109,7 @@ def frames_or_structures(path: Path) -> list[Atoms]:
     InputError
         No such file, or one that cannot be read.
     """
-    if path.is_file() and path.suffix in (".xyz", ".extxyz"):
+    if path.is_file() and path.name.removesuffix(".gz").endswith((".xyz", ".extxyz")):
         return [frame.atoms for frame in read_frames(path, "extxyz")]
     return read_structures(path)
 

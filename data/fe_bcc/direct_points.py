@@ -1,0 +1,79 @@
+"""Structures with which a model of bcc iron is compared, point by point: none of them is in the data set.
+
+``info["point"]`` names them: ``volume 2.70`` (lattice constant, Å), ``moment 1.4`` (|m|, µB), ``spiral G-H 1/2`` (a flat
+spiral half-way from Γ to H) and ``ferromagnet G-H 1/2`` (in the same cell, so with the same k-points).
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Final
+
+import numpy as np
+from ase import Atoms
+from ase.build import bulk
+from ase.geometry import minkowski_reduce
+
+from deepspin_ase.moments import ferromagnet, set_moments, spiral
+
+LATTICE_CONSTANT: Final = 2.8665  # Å, measured
+MOMENT: Final = 2.2  # µB
+VOLUMES: Final = (2.70, 2.75, 2.80, 2.85, 2.90, 2.94, 2.98)  # lattice constants, Å
+MOMENTS: Final = (1.4, 1.6, 1.8, 2.0, 2.2, 2.4, 2.6, 2.8)  # µB
+FRACTIONS: Final = (Fraction(1, 2), Fraction(2, 3), Fraction(1))
+
+# from Γ to the end of the line, in 2π/a, and two shortest vectors of a layer across it, in a
+LINES: Final = {
+    "G-H": ((0.0, 0.0, 1.0), ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))),
+    "G-N": ((0.5, 0.5, 0.0), ((0.0, 0.0, 1.0), (0.5, -0.5, 0.5))),
+}
+_NEXT_LAYER: Final = (0.5, 0.5, 0.5)  # in a; the phase of a spiral at the end of either line turns by π on the way
+
+
+def direct_points() -> list[Atoms]:
+    """All of them, the cheap ones first."""
+    points = [named(iron(a, MOMENT), f"volume {a:.2f}") for a in VOLUMES]
+    points += [named(iron(LATTICE_CONSTANT, moment), f"moment {moment}") for moment in MOMENTS]
+    places = [(line, fraction) for fraction in reversed(FRACTIONS) for line in LINES]  # the short ones first
+    for line, fraction in places:
+        atoms = spiral_cell(line, fraction)
+        set_moments(atoms, ferromagnet(atoms, MOMENT))
+        points.append(named(atoms, f"ferromagnet {line} {fraction}"))
+    points += [named(spiral_cell(line, fraction), f"spiral {line} {fraction}") for line, fraction in places]
+    return points
+
+
+def iron(a: float, moment: float) -> Atoms:
+    """The primitive cell of the ferromagnet; lattice constant in Å, µB along z."""
+    atoms = bulk("Fe", "bcc", a=a)
+    set_moments(atoms, ferromagnet(atoms, moment))
+    return atoms
+
+
+def spiral_cell(line: str, fraction: Fraction, a: float = LATTICE_CONSTANT, moment: float = MOMENT) -> Atoms:
+    """A flat spiral in the smallest cell that holds it, compact and right-handed; moments in the xz plane.
+
+    Parameters
+    ----------
+    line
+        Key of ``LINES``.
+    fraction
+        Of the way from Γ to its end; from layer to layer the moments turn by π times this. Not zero.
+    a, moment
+        Å, µB.
+    """
+    end, (first, second) = LINES[line]
+    layers = (fraction / 2).denominator
+    step = np.array(_NEXT_LAYER)
+    cell = a * minkowski_reduce(np.array([first, second, layers * step]))[0]
+    cell *= np.sign(np.linalg.det(cell))
+    atoms = Atoms(f"Fe{layers}", positions=a * np.arange(layers)[:, None] * step, cell=cell, pbc=True)
+    set_moments(atoms, spiral(atoms, moment, float(fraction) * np.array(end), "y", "z", cell=a * np.eye(3)))
+    atoms.wrap()
+    return atoms
+
+
+def named(atoms: Atoms, point: str) -> Atoms:
+    """The structure with its name."""
+    atoms.info = {"point": point}
+    return atoms
