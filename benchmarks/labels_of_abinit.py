@@ -91,7 +91,7 @@ def derivatives(label: Callable[[list[Atoms], AbinitSettings], list[Frame]]) -> 
     for values in STATES.values():
         atoms = iron(*values)
         structures += [atoms, *(moved(atoms, kind, s * h) for kind, h in STEPS.items() for s in (-1, 1))]
-    frames = iter(label(structures, AbinitSettings(kspacing=1.2, occopt=6, tsmear=0.02, extra={"ecutsm": 0.5})))
+    frames = iter(label(structures, AbinitSettings(kspacing=1.2, extra={"ecutsm": 0.5})))
     rows: list[dict[str, float | str]] = []
     for state in STATES:
         middle = next(frames)
@@ -137,7 +137,7 @@ def main(mode: str, runs: str, workers: str = "1") -> None:
 
     rows = {"derivatives": derivatives, "mesh": mesh}[mode](label)
     for row in rows:
-        texts = [f"{key} = {value:.4g}" if isinstance(value, float) else f"{value}" for key, value in row.items()]
+        texts = [f"{k} = {v:.4g}" if isinstance(v, float) else f"{k} = {v}" for k, v in row.items()]
         print("  ".join(texts))
     kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
     RESULTS.write_text(json.dumps({**kept, mode: rows}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -34,7 +34,7 @@ from deepspin_plugins.labelers.abinit_input import spin_frame
 SEED = 20261
 COUNT = 400
 FRAMES = Path(__file__).with_name("frames.extxyz.gz")
-SETTINGS = AbinitSettings(kspacing=0.39, occopt=6, tsmear=0.02, extra={"ecutsm": 0.5})  # docs/labelers.md, k-points
+SETTINGS = AbinitSettings(extra={"ecutsm": 0.5})
 SIZES, SIZE_WEIGHTS = (1, 2, 3, 4), (0.2, 0.4, 0.2, 0.2)
 ORDERS, ORDER_WEIGHTS = ("ferromagnet", "reversed", "tilted", "spiral", "random"), (0.3, 0.2, 0.2, 0.15, 0.15)
 

@@ -89,4 +89,5 @@ def test_frames_of_a_learning_run_are_added_once(
 
 def test_the_learning_run_labels_like_the_plan(script: ModuleType) -> None:
     config = LearningConfig.from_file(script.FRAMES.with_name("learn.yaml"))
-    assert make_labeler(config.labeling.engine, config.labeling.options).identity == AbinitLabeler(script.SETTINGS).identity
+    labeler = make_labeler(config.labeling.engine, config.labeling.options)
+    assert labeler.identity == AbinitLabeler(script.SETTINGS).identity

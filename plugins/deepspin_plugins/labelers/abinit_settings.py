@@ -19,6 +19,8 @@ PSEUDO_DIRECTORIES: Final = ("/usr/share/abinit/psp",)
 class AbinitSettings:
     """Settings of the ABINIT labeler; the defaults are those of bcc iron in the local-density approximation.
 
+    k-spacing and smearing are what docs/labelers.md shows to be converged for iron; look at them for another metal.
+
     Parameters
     ----------
     pseudopotentials
@@ -37,7 +39,8 @@ class AbinitSettings:
     shift
         Shift of the k-mesh, in units of its steps.
     occopt, tsmear
-        Occupation function and its width, hartree (7: Gaussian, whose tail ends early; 3: Fermi-Dirac).
+        Occupation function and its width, hartree (6: Methfessel-Paxton, whose energy depends little on the width;
+        7: Gaussian; 3: Fermi-Dirac).
     empty_bands
         Bands (spinors) above the number of electrons, per atom. A result whose highest band is occupied is refused.
     constraint
@@ -62,10 +65,10 @@ class AbinitSettings:
     sphere_smearing: float = 0.05
     ecut: float = 12.0
     pawecutdg: float = 24.0
-    kspacing: float = 0.55
+    kspacing: float = 0.39
     shift: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    occopt: int = 7
-    tsmear: float = 0.015
+    occopt: int = 6
+    tsmear: float = 0.02
     empty_bands: int = 4
     constraint: Constraint = "moments"
     tolvrs: float = 5e-7
