@@ -16,6 +16,7 @@ from ase.units import Bohr, GPa, Rydberg
 from numpy.typing import NDArray
 
 from deepspin_ase.data.frames import FrameError
+from deepspin_ase.data.text_file import read_text
 
 Array = NDArray[np.float64]
 
@@ -75,7 +76,7 @@ def parse_log(path: Path, *, cut_off: bool = False) -> Log:
     FrameError
         Tables with another number of atoms, numbers that are none, unknown units; with the line.
     """
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = read_text(path).splitlines()
     parser = _Parser(path, lines)
     for k, line in enumerate(lines):
         try:

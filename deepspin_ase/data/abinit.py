@@ -19,6 +19,7 @@ from ase.units import Bohr, Hartree
 from numpy.typing import NDArray
 
 from deepspin_ase.data.frames import Frame, FrameError, Labels
+from deepspin_ase.data.text_file import read_text
 from deepspin_ase.moments import get_moments, set_moments
 
 logger = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ def read(path: Path) -> list[Frame]:
         Truncated or stopped runs, an SCF that did not converge, no constrained moments, several data sets.
     """
     file = _find_output(path)
-    text = file.read_text(encoding="utf-8", errors="replace")
+    text = read_text(file)
     if "ABINIT" not in text[:2000]:
         raise FrameError("this is no output of ABINIT", source=file)
     if _END not in text or _ECHO not in text:

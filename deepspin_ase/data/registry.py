@@ -71,7 +71,7 @@ def read_frames(
     Parameters
     ----------
     path
-        File or directory.
+        File (extended XYZ, ABACUS and ABINIT outputs also compressed with gzip) or directory.
     format
         One of :data:`FORMATS`; guessed from the content if None.
     limits

@@ -13,7 +13,7 @@ _MAGIC: Final = b"\x1f\x8b"
 
 
 def read_text(path: Path) -> str:
-    """The text of a file, whatever its name says about compression.
+    """The text of a file, whatever its name says about compression; bytes that are no UTF-8 become "�".
 
     Raises
     ------
@@ -26,7 +26,7 @@ def read_text(path: Path) -> str:
             content = gzip.decompress(content)
         except (EOFError, zlib.error, gzip.BadGzipFile) as problem:
             raise FrameError(f"the compressed file is truncated or damaged: {problem}", source=path) from None
-    return content.decode("utf-8")
+    return content.decode("utf-8", errors="replace")
 
 
 def write_text(path: Path, text: str, *, append: bool = False) -> None:

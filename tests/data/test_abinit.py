@@ -53,6 +53,11 @@ def test_every_number_has_its_unit_and_sign(output: Path) -> None:
     assert sphere_moments(TEXT, 2, output)[1] == pytest.approx([1.590742, 0.000011, 1.212162])
 
 
+def test_compressed_output_is_read_as_it_is(output: Path) -> None:
+    assert guess_format(PACKED) == "abinit"
+    assert read_frames(PACKED)[0].labels.energy == read_frames(output)[0].labels.energy
+
+
 def test_magnetic_forces_are_what_the_target_gradient_says_but_negative(output: Path) -> None:
     frame = read_frames(output, "abinit")[0]
     printed = TEXT.split("Gradient with respect to target")[1].splitlines()[4:6]
