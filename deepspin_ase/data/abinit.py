@@ -193,7 +193,8 @@ def _information(text: str, values: dict[str, Array]) -> dict[str, Any]:
     info: dict[str, Any] = {"code": f"ABINIT {version[1]}" if version else "ABINIT"}
     info.update({name: _plain(values[name]) for name in _KEPT if name in values and values[name].size == 1})
     if "occ" in values and "nband" in values:  # of the first 50 k-points, as ABINIT prints no more
-        info["top_band_occupation"] = float(values["occ"].reshape(-1, round(values["nband"][0]))[:, -1].max())
+        top = values["occ"].reshape(-1, round(values["nband"][0]))[:, -1]
+        info["top_band_occupation"] = float(np.abs(top).max())  # Methfessel-Paxton also has negative ones
     info["scf_steps"] = len(re.findall(r"^ ETOT", text, re.MULTILINE))
     if info.get("pawxcdev", 1) != 0 and "useylm" in values:
         logger.warning(

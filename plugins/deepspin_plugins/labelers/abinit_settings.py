@@ -69,9 +69,9 @@ class AbinitSettings:
     shift: tuple[float, float, float] = (0.5, 0.5, 0.5)
     occopt: int = 6
     tsmear: float = 0.02
-    empty_bands: int = 4
+    empty_bands: int = 3
     constraint: Constraint = "moments"
-    tolvrs: float = 5e-7
+    tolvrs: float = 5e-6
     nstep: int = 60
     extra: Mapping[str, str | float | int] = field(default_factory=dict)
 
