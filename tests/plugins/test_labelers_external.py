@@ -128,6 +128,9 @@ def test_settings_may_not_overrule_what_constraints_need(tmp_path: Path, oxide: 
         VaspDeltaSpinLabeler(VaspDeltaSpinSettings(sphere_radii={})).label(oxide, tmp_path)
     with pytest.raises(InputError, match="lack Ni, O"):
         AbacusLabeler(AbacusSettings(pseudopotentials={})).label(oxide, tmp_path)
+    orbitals = AbacusSettings(pseudopotentials={"Ni": "Ni.upf", "O": "O.upf"}, orbitals={"Ni": "Ni.orb"})
+    with pytest.raises(InputError, match="orbitals lack O"):
+        AbacusLabeler(orbitals).label(oxide, tmp_path)
 
 
 def test_a_molecule_is_refused(tmp_path: Path) -> None:

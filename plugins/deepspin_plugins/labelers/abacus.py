@@ -114,9 +114,10 @@ class AbacusLabeler(ExternalLabeler):
 def stru_text(atoms: Atoms, settings: AbacusSettings) -> str:
     """Text of STRU, lattice constant 1 Å; atoms without a moment are not constrained (``sc 0 0 0``)."""
     symbols = list(dict.fromkeys(atoms.symbols))
-    missing = [symbol for symbol in symbols if symbol not in settings.pseudopotentials]
-    if missing:
-        raise InputError(f"pseudopotentials lack {', '.join(missing)}")
+    for name, files in (("pseudopotentials", settings.pseudopotentials), ("orbitals", settings.orbitals)):
+        missing = [symbol for symbol in symbols if symbol not in files]
+        if missing and (files or name == "pseudopotentials"):  # plane waves need no orbitals
+            raise InputError(f"{name} lack {', '.join(missing)}")
     lines = ["ATOMIC_SPECIES"]
     lines += [f"{s} {atomic_masses[atomic_numbers[s]]:.4f} {settings.pseudopotentials[s]}" for s in symbols]
     if settings.orbitals:

@@ -138,7 +138,7 @@ def incar_text(atoms: Atoms, settings: VaspDeltaSpinSettings) -> str:
         "RWIGS": [settings.sphere_radii[symbol] for symbol in symbols],
         "MAGMOM": _rows(moments),
         "M_CONSTR": _rows(moments),
-        "CONSTRL": " ".join("1 1 1" if free else "0 0 0" for free in constrained),
+        "CONSTRL": " ".join("1 1 1" if held else "0 0 0" for held in constrained),
         "LAMBDA": f"{3 * len(atoms)}*0",
     }
     return "".join(f"{name} = {_text(value)}\n" for name, value in tags.items())
