@@ -1,7 +1,7 @@
 """Structures with which a model of bcc iron is compared, point by point: none of them is in the data set.
 
-``info["point"]`` names them: ``volume 2.70`` (lattice constant, Å), ``moment 1.4`` (|m|, µB), ``spiral G-H 1/2`` (a flat
-spiral half-way from Γ to H) and ``ferromagnet G-H 1/2`` (in the same cell, so with the same k-points).
+``info["point"]`` names them: ``volume 2.70`` (lattice constant, Å), ``moment 1.4`` (|m|, µB), ``spiral G-H 1/2`` (a
+flat spiral half-way from Γ to H) and ``ferromagnet G-H 1/2`` (in the same cell, so with the same k-points).
 """
 
 from __future__ import annotations

@@ -107,6 +107,18 @@ def test_results_of_a_collinear_calculation_are_turned_back(tmp_path: Path, sett
     assert frame.labels.energy == stored.labels.energy
 
 
+def test_a_mesh_without_the_symmetry_of_the_crystal(tmp_path: Path, settings: AbinitSettings) -> None:
+    """ABINIT ends at once (chksymbreak) where a k-mesh has less symmetry; the last attempt uses none."""
+    (tmp_path / "stored.txt").write_text(gzip.decompress(COLLINEAR.read_bytes()).decode())
+    atoms = read_frames(tmp_path / "stored.txt", "abinit")[0].atoms
+    frame = AbinitLabeler(settings, command=fake_abinit(tmp_path, output=COLLINEAR, fails=2)).label(atoms, tmp_path)
+    assert isinstance(frame, Frame), frame.reason
+    assert frame.info["attempt"] == "without symmetry"
+    assert (tmp_path / "runs").read_text() == "3"
+    given = variables((tmp_path / "run.abi").read_text())
+    assert (given["nsym"], given["kptopt"], given["nsppol"]) == ("1", "2", "2")
+
+
 def test_coplanar_states_are_turned_into_the_xz_plane() -> None:
     moments = np.array([[0.3, 2.0, 0.5], [-1.0, 0.4, 1.9]])
     spin = spin_frame(moments)

@@ -59,7 +59,7 @@ def test_all_superlattices_are_there(script: ModuleType, size: int, count: int) 
 
 
 def test_shipped_frames_are_labelled_structures(script: ModuleType, plan: list[Atoms]) -> None:
-    identity = AbinitLabeler(script.SETTINGS).identity
+    identity = script.IronLabeler().identity
     known = {calculation_name(atoms, identity): atoms for atoms in plan}
     for frame in read_frames(script.FRAMES):
         assert frame.info["id"] == calculation_name(frame.atoms, identity)
@@ -85,6 +85,13 @@ def test_frames_of_a_learning_run_are_added_once(
         assert frame.info["explorer"] == "states"
     script.main("plan")
     assert "400 to do; 1 learned" in capsys.readouterr().out
+
+
+def test_one_atom_gets_more_k_points(script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(AbinitLabeler, "label", lambda self, atoms, directory: self.settings.kspacing)
+    assert script.IronLabeler().label(bulk("Fe"), tmp_path) == script.ONE_ATOM.kspacing < 0.3
+    assert script.IronLabeler().label(bulk("Fe", cubic=True), tmp_path) == script.SETTINGS.kspacing > 0.3
+    assert str(script.ONE_ATOM.kspacing) in script.IronLabeler().identity
 
 
 def test_the_learning_run_labels_like_the_plan(script: ModuleType) -> None:

@@ -35,17 +35,21 @@ class Attempt:
         ABINIT variables.
     from_directions
         Converge first with the directions alone constrained, and start from that density.
+    collinear
+        For collinear states, which are calculated with the symmetry of the crystal.
     """
 
     name: str
     changes: Mapping[str, Value]
     from_directions: bool = False
+    collinear: bool = False
 
 
 ATTEMPTS: Final = (
     Attempt("standard", {}),
     Attempt("slow mixing", {"magcon_lambda": 0.01, "diemix": 0.35, "npulayit": 12, "nline": 3}),
     Attempt("from directions", {"magcon_lambda": 0.01, "nline": 3}, from_directions=True),
+    Attempt("without symmetry", {"nsym": 1, "kptopt": 2}, collinear=True),  # ABINIT refuses meshes that break it
 )
 """Tried in this order until one converges and passes the checks."""
 
@@ -111,8 +115,11 @@ class AbinitLabeler:
         changes = dict(attempt.changes)
         symbols = list(dict.fromkeys(atoms.symbols))
         kinds = constraint_kinds(atoms, symbols, self.settings)
+        collinear = spin_frame(get_moments(atoms)).rank == 1 and self.settings.constraint == "moments"
+        if attempt.collinear and not collinear:
+            return "only for collinear states"
         if attempt.from_directions:
-            if 1 not in kinds or spin_frame(get_moments(atoms)).rank == 1:
+            if 1 not in kinds or collinear:
                 return "only for vectors that are not collinear"
             first: dict[str, Value] = {"constraint_kind": " ".join("4" if k else "0" for k in kinds), "prtden": 1}
             problem = self._run(atoms, directory, "first", changes | first)
