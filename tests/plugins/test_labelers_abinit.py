@@ -61,7 +61,7 @@ def test_input_holds_the_structure_and_the_target(tmp_path: Path, settings: Abin
     assert given["nspden"] == "4"
     assert given["constraint_kind"] == "1"
     assert given["nband"] == "38"  # 32 electrons, 3 empty bands per atom
-    assert int(given["nband"]) % int(given["bandpp"]) == 0
+    assert given["bandpp"] == given["nband"]  # one block
     assert float(given["tolvrs"]) == pytest.approx(2 * settings.tolvrs)
 
 
