@@ -60,7 +60,7 @@ def test_input_holds_the_structure_and_the_target(tmp_path: Path, settings: Abin
     assert given["pawxcdev"] == "0"
     assert given["nspden"] == "4"
     assert given["constraint_kind"] == "1"
-    assert given["nband"] == "38"  # 32 electrons, 3 empty bands per atom
+    assert given["nband"] == "44"  # 32 electrons, 3 empty bands per atom and spin
     assert given["bandpp"] == given["nband"]  # one block
     assert float(given["tolvrs"]) == pytest.approx(2 * settings.tolvrs)
 

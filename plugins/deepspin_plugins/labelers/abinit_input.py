@@ -49,11 +49,12 @@ def abinit_input(atoms: Atoms, settings: AbinitSettings, changes: Mapping[str, V
     total = sum(electrons[symbol] for symbol in atoms.symbols)
     spin = spin_frame(moments)
     if spin.rank > 1 or settings.constraint == "directions":
+        bands = math.ceil(total) + 2 * settings.empty_bands * len(atoms)
         spins = {"nsppol": "1", "nspinor": "2", "nspden": "4", "pawspnorb": "0", "kptopt": "3", "nsym": "1"}
     else:
-        total = (total + np.linalg.norm(moments, axis=1).sum()) / 2
+        majority = (total + np.linalg.norm(moments, axis=1).sum()) / 2
+        bands = math.ceil(majority) + settings.empty_bands * len(atoms)
         spins = {"nsppol": "2", "nspinor": "1", "nspden": "2", "kptopt": "1"}
-    bands = math.ceil(total) + settings.empty_bands * len(atoms)
     numbers = [int(atoms.numbers[list(atoms.symbols).index(symbol)]) for symbol in symbols]
     variables: dict[str, str] = {
         "natom": str(len(atoms)),

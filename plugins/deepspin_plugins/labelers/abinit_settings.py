@@ -42,7 +42,7 @@ class AbinitSettings:
         Occupation function and its width, hartree (6: Methfessel-Paxton, whose energy depends little on the width;
         7: Gaussian; 3: Fermi-Dirac).
     empty_bands
-        Bands (spinors) above the number of electrons, per atom. A result whose highest band is occupied is refused.
+        Bands above the number of electrons, per atom and spin. A result whose highest band is occupied is refused.
     constraint
         "moments": direction and magnitude are imposed (``constraint_kind 1``). "directions": the magnitude follows
         (``constraint_kind 4``), so that the magnetic force is transverse.
