@@ -8,6 +8,31 @@ from typing import Annotated
 
 import typer
 
+from deepspin_ase.errors import InputError
+
+
+def write_template(path: Path, template: str, again: str, advice: str) -> None:
+    """Write the commented example of a command's file, and say what to do with it.
+
+    Parameters
+    ----------
+    path, template
+        File and its text.
+    again
+        The command up to the name of the file, for those who have to give another one.
+    advice
+        What to do next.
+
+    Raises
+    ------
+    InputError
+        The file exists.
+    """
+    if path.exists():
+        raise InputError(f"{path} exists; give another name: {again} NAME.yaml")
+    path.write_text(template, encoding="utf-8")
+    typer.echo(f"Wrote {path}. {advice}")
+
 
 def plugins(
     details: Annotated[

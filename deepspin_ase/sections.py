@@ -20,6 +20,12 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+def absolute_path(path: str, folder: Path) -> str:
+    """A path with ``~`` replaced; a relative one is taken from ``folder``."""
+    expanded = Path(path).expanduser()
+    return str(expanded if expanded.is_absolute() else (folder / expanded).resolve())
+
+
 def read_yaml(path: Path) -> Any:
     """Plain values of a YAML file.
 

@@ -31,7 +31,10 @@ def learn(
     """
     path = config if config is not None else Path("learn.yaml")
     if init:
-        _write_template(path)
+        from deepspin_ase.active_learning.template import TEMPLATE
+        from deepspin_ase.commands import write_template
+
+        write_template(path, TEMPLATE, "deepspin learn --init", f"Edit it, then run: deepspin learn {path} --dry-run")
         return
     if config is None:
         raise InputError("give a learning file, or write one: deepspin learn --init")
@@ -52,12 +55,3 @@ def learn(
     result = run(options, resume=resume, overwrite=overwrite, say=lambda line: typer.echo(line, err=True))
     print_table(*run_table(result.iterations), empty="No iterations.")
     typer.echo(f"{result.reason}; {result.labels} labels. Models: {result.output / 'models'}, report: report.md")
-
-
-def _write_template(path: Path) -> None:
-    from deepspin_ase.active_learning.template import TEMPLATE
-
-    if path.exists():
-        raise InputError(f"{path} exists; give another name: deepspin learn --init NAME.yaml")
-    path.write_text(TEMPLATE, encoding="utf-8")
-    typer.echo(f"Wrote {path}. Edit it, then run: deepspin learn {path} --dry-run")

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from deepspin_ase.data.frames import Frame
 from deepspin_ase.errors import InputError
 from deepspin_ase.moments import ferromagnet, get_moments, set_moments
-from deepspin_ase.sections import Section, read_yaml, validated
+from deepspin_ase.sections import Section, absolute_path, read_yaml, validated
 from deepspin_ase.structure_file import read_structures
 from deepspin_ase.training.config import LossSection, ModelSection, OptimizerSection, RuntimeSection
 
@@ -158,11 +158,11 @@ class LearningConfig(Section):
         factory = options.get("factory")
         if isinstance(factory, str) and ".py:" in factory:
             file, _, name = factory.rpartition(":")
-            options["factory"] = f"{_absolute(file, folder)}:{name}"
+            options["factory"] = f"{absolute_path(file, folder)}:{name}"
         return self.model_copy(
             update={
-                "structures": [_absolute(name, folder) for name in self.structures],
-                "data": [_absolute(name, folder) for name in self.data],
+                "structures": [absolute_path(name, folder) for name in self.structures],
+                "data": [absolute_path(name, folder) for name in self.data],
                 "labeling": self.labeling.model_copy(update={"options": options}),
             }
         )
@@ -188,8 +188,3 @@ class LearningConfig(Section):
                     raise InputError(f"{name}, frame {index}: no moments; write them into the file, or set moments:")
                 found.append(Frame(atoms, source=name, index=index).atoms)  # which checks it
         return tuple(found)
-
-
-def _absolute(path: str, folder: Path) -> str:
-    expanded = Path(path).expanduser()
-    return str(expanded if expanded.is_absolute() else (folder / expanded).resolve())

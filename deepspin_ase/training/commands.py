@@ -29,7 +29,11 @@ def train(
     """
     path = config if config is not None else Path("train.yaml")
     if init:
-        _write_template(path)
+        from deepspin_ase.commands import write_template
+        from deepspin_ase.training.template import TEMPLATE
+
+        advice = f"Edit its data section, then run: deepspin train {path}"
+        write_template(path, TEMPLATE, "deepspin train --init", advice)
         return
     if config is None:
         raise InputError("give a training file, or write one: deepspin train --init")
@@ -96,12 +100,3 @@ def evaluate(
         content = {**total, "model": model, "files": {name: errors for name, errors in each}}
         json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-
-
-def _write_template(path: Path) -> None:
-    from deepspin_ase.training.template import TEMPLATE
-
-    if path.exists():
-        raise InputError(f"{path} exists; give another name: deepspin train --init NAME.yaml")
-    path.write_text(TEMPLATE, encoding="utf-8")
-    typer.echo(f"Wrote {path}. Edit its data section, then run: deepspin train {path}")

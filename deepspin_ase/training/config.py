@@ -9,7 +9,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, field_validator, model_validator
 
-from deepspin_ase.sections import Section, read_yaml, validated
+from deepspin_ase.sections import Section, absolute_path, read_yaml, validated
 
 Auto = Literal["auto"]
 
@@ -189,5 +189,4 @@ def data_name(section: DataSection) -> str:
 
 
 def _absolute(path: str, folder: Path) -> str:
-    expanded = Path(os.path.expandvars(path)).expanduser()
-    return str(expanded if expanded.is_absolute() else (folder / expanded).resolve())
+    return absolute_path(os.path.expandvars(path), folder)

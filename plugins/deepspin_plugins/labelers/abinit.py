@@ -115,7 +115,9 @@ class AbinitLabeler:
         changes = dict(attempt.changes)
         symbols = list(dict.fromkeys(atoms.symbols))
         kinds = constraint_kinds(atoms, symbols, self.settings)
-        collinear = spin_frame(get_moments(atoms)).rank == 1 and self.settings.constraint == "moments"
+        target = get_moments(atoms)
+        spin = spin_frame(target)
+        collinear = spin.rank == 1 and self.settings.constraint == "moments"
         if attempt.collinear and not collinear:
             return "only for collinear states"
         if attempt.from_directions:
@@ -138,8 +140,6 @@ class AbinitLabeler:
             return "the output belongs to another structure"
         if frame.info.get("top_band_occupation", 0.0) > _TOP_OCCUPATION:
             return f"the highest band is occupied ({frame.info['top_band_occupation']:.1e}); raise empty_bands"
-        target = get_moments(atoms)
-        spin = spin_frame(target)
         reached = spin.from_frame(reached)
         structure = atoms.copy()
         structure.calc = None

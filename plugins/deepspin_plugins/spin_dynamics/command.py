@@ -67,15 +67,14 @@ def spin_dynamics(
     moments.png, initial.extxyz, final.extxyz and settings.yaml. Ctrl-C ends the run and keeps all of these; a killed
     run goes on from its last checkpoint with --resume.
     """
+    from deepspin_ase.commands import write_template
     from deepspin_ase.errors import InputError
     from deepspin_plugins.spin_dynamics.config import TEMPLATE, Settings, read_values
 
     if init:
         path = config or Path("spin_dynamics.yaml")
-        if path.exists():
-            raise InputError(f"{path} exists; give another name: deepspin spin-dynamics --init --config NAME.yaml")
-        path.write_text(TEMPLATE, encoding="utf-8")
-        typer.echo(f"Wrote {path}. Edit it, then run: deepspin spin-dynamics --config {path}")
+        advice = f"Edit it, then run: deepspin spin-dynamics --config {path}"
+        write_template(path, TEMPLATE, "deepspin spin-dynamics --init --config", advice)
         return
     given: dict[str, Any] = {
         "structure": None if structure is None else str(structure.absolute()),
