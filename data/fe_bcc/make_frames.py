@@ -60,8 +60,8 @@ class IronLabeler:
 def structures() -> list[Atoms]:
     """All structures of the plan, always the same, in the order in which they are labelled.
 
-    All kinds go side by side, in shares that spend the time evenly: a state that is not collinear costs five times as
-    much as one that is, a cell of three or four atoms three times as much as a smaller one. ``info["order"]`` says how
+    All kinds go side by side, the dear ones in smaller shares: a state that is not collinear takes ABINIT five times as
+    long as one that is, a cell of three or four atoms three times as long as a smaller one. ``info["order"]`` says how
     the moments were chosen.
     """
     rng = np.random.default_rng(SEED)
@@ -71,7 +71,7 @@ def structures() -> list[Atoms]:
         atoms = random_structure(rng)
         kind = (len(atoms) > 2, spin_frame(get_moments(atoms)).rank > 1)
         made[kind] += 1
-        places.append((made[kind] * (3 if kind[0] else 1) * (5 if kind[1] else 1), atoms))
+        places.append((made[kind] * (6 if kind[0] else 1) * (5 if kind[1] else 1), atoms))
     return [atoms for _, atoms in sorted(places, key=lambda place: place[0])]
 
 
