@@ -135,7 +135,7 @@ def test_plugins_lists_name_version_distribution_summary_and_status() -> None:
 
 def test_models_lists_the_zoo() -> None:
     rows = deepspin("models").stdout.splitlines()[1:]
-    assert {"nio", "fcc-fe"} <= {row.split()[0] for row in rows}
+    assert {"nio", "fcc-fe", "fe-bcc"} <= {row.split()[0] for row in rows}
 
 
 def test_third_party_command_runs(install_fake: Install) -> None:

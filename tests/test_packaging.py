@@ -136,7 +136,7 @@ def test_wheel_has_every_data_file(wheel: Path, repository: Path) -> None:
     assert {"deepspin_ase/py.typed", "deepspin_plugins/py.typed"} <= present
 
 
-@pytest.mark.parametrize("model", ["nio", "fcc-fe"])
+@pytest.mark.parametrize("model", ["nio", "fcc-fe", "fe-bcc"])
 def test_wheel_has_the_shipped_models_and_their_cards(wheel: Path, model: str) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()

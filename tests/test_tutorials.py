@@ -30,6 +30,7 @@ NIO_MAGNONS = "06_nio_magnons.py"
 NIO_PHONONS = "07_phonons_of_nio.py"
 IRON_CURIE = "08_curie_temperature_of_bcc_iron.py"
 NIO_NEEL = "09_neel_temperature_of_nio.py"
+IRON_FIRST_PRINCIPLES = "11_bcc_iron_from_first_principles.py"
 
 
 def run_tutorial(script: Path, folder: Path, **variables: str) -> str:
@@ -214,6 +215,21 @@ def test_neel_temperature_of_nio(repository: Path, tmp_path: Path) -> None:
     assert is_picture(output / "09_neel_temperature.png")
     assert 240.0 < number(r"classical spins (\d+) ±", text) < 300.0
     assert CurieResult.load(output / "09_neel_temperature.npz").complete
+
+
+def test_bcc_iron_from_first_principles(repository: Path, tmp_path: Path) -> None:
+    text = run_tutorial(repository / "tutorials" / IRON_FIRST_PRINCIPLES, tmp_path)
+    output = tmp_path / "tutorial_output"
+    assert {p.name for p in output.iterdir()} == {"11_data.png", "11_direct.png", "11_curie.png"}
+    assert all(is_picture(p) for p in output.iterdir())
+    assert number(r"F⊥ from energies (\S+)", text) == pytest.approx(number(r"labels (\S+) meV/µB", text), rel=0.01)
+    assert number(r"volume: rms difference ([\d.]+)", text) < 15.0  # meV/atom, of 370
+    assert number(r"moment: rms difference ([\d.]+)", text) < 10.0  # of 175
+    for place in ("1 of G-H", "1 of G-N"):
+        theirs = number(rf"{place}: ABINIT ([\d.]+)", text)
+        assert number(rf"{place}: ABINIT [\d.]+, fe-bcc ([\d.]+)", text) == pytest.approx(theirs, rel=0.1)
+    assert 200.0 < number(r"stiffness (\d+)", text) < 450.0
+    assert 700.0 < number(r"T_c = ([\d.]+) ±", text) < 1300.0
 
 
 def test_training_file_of_the_tutorial_is_valid(repository: Path, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ PAJDA: Final = {  # mRy, E = -Σ_{i≠j} J_ij e_i·e_j; M. Pajda et al., PRB 64,
 }
 PHONONS: Final = {"H": (8.57,), "N": (4.49, 6.48, 9.38), "P": (7.26,)}  # THz, measured
 DIRECT_SIZES, DIRECT_SWEEPS, DIRECT_EQUILIBRATION = (2, 3), 400, 50  # cubic cells along an edge: 16 and 54 atoms
-DIRECT_TEMPERATURES: Final = (0.8, 0.95, 1.1, 1.25, 1.45)  # of T_c by the exchange route
+DIRECT_TEMPERATURES: Final = (0.9, 1.1, 1.3, 1.55, 1.85)  # of T_c by the exchange route
 
 
 def exchange_shells(data: Iron) -> Study:

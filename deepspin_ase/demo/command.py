@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from deepspin_ase.demo.study import Study
 
 
 def demo(
@@ -14,9 +19,10 @@ def demo(
     steps: Annotated[int, typer.Option(min=10, help="Steps of 1 fs of molecular dynamics.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of displacements, tilts and velocities.")] = 1,
 ) -> None:
-    """The main job on NiO: relaxation, torques, dynamics, magnons, phonons and the Néel temperature, with pictures."""
+    """The main job, with pictures: relaxation, torques, dynamics, magnons and phonons of NiO, T_c of bcc iron."""
     import json
     from dataclasses import asdict
+    from functools import partial
 
     import numpy as np
 
@@ -27,10 +33,10 @@ def demo(
     from deepspin_ase.demo.phonons import run_phonons
     from deepspin_ase.demo.potential import draw, relax, run_dynamics, tilt_curve
 
-    studies: Final = {
-        "magnons": ("magnons of the ordered crystal", run_magnons),
-        "phonons": ("phonons of the ordered crystal", run_phonons),
-        "curie": ("order against temperature, by Monte Carlo", run_curie),
+    studies: Final[dict[str, tuple[str, Callable[[Path], Study | None]]]] = {
+        "magnons": ("magnons of the ordered crystal", partial(run_magnons, model)),
+        "phonons": ("phonons of the ordered crystal", partial(run_phonons, model)),
+        "curie": ("bcc iron: order against temperature, by Monte Carlo", run_curie),
     }
     parts = 3 + len(studies)
     atoms = nickel_oxide()
@@ -74,12 +80,12 @@ def demo(
     remarks = []
     for number, (name, (title, run)) in enumerate(studies.items(), start=4):
         typer.echo(f"{number}/{parts} {title} ...")
-        study = run(model, output / name)
+        study = run(output / name)
         if study is not None:
             numbers |= study.numbers
             remarks.append(study.remark)
             study.figure.savefig(output / f"{name}.png", dpi=150)
-    (output / "nio.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+    (output / "demo.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
     typer.echo("\n" + "\n".join(f"{key:46s} {value:14.6g}" for key, value in numbers.items()))
     typer.echo("\n" + "\n".join(remarks))
     typer.echo(f"\npictures, numbers and the relaxed structure are in {output}/")

@@ -1,4 +1,4 @@
-"""The crystal of the demo: NiO, antiferromagnet of type II."""
+"""The crystals of the demo: NiO, antiferromagnet of type II, and bcc iron."""
 
 from __future__ import annotations
 
@@ -19,6 +19,13 @@ MAGNETIC_CELL: Final = ((0, 1, 1), (1, 0, 1), (1, 1, 0))
 """Smallest cell of the antiferromagnet, two Ni and two O, in vectors of the primitive cell."""
 
 
+IRON_LATTICE_CONSTANT: Final = 2.8665
+"""Å; measured at room temperature."""
+
+IRON_MOMENT: Final = 2.2
+"""µB."""
+
+
 def nickel_oxide(supercell: Sequence[Sequence[int]] = ((2, 2, 0), (0, 2, 2), (2, 0, 2))) -> Atoms:
     """NiO with ferromagnetic (111) sheets of alternating direction (AFM II), moments along z; 32 atoms by default."""
     from ase.build import bulk, make_supercell
@@ -29,6 +36,17 @@ def nickel_oxide(supercell: Sequence[Sequence[int]] = ((2, 2, 0), (0, 2, 2), (2,
     atoms = make_supercell(primitive, supercell)
     moments = collinear_order(atoms, {"Ni": MOMENT, "O": 0.0}, (0.5, 0.5, 0.5), cell=primitive.cell.array)
     set_moments(atoms, moments)
+    return atoms
+
+
+def iron() -> Atoms:
+    """Ferromagnetic bcc iron, one atom."""
+    from ase.build import bulk
+
+    from deepspin_ase import set_moments
+
+    atoms = bulk("Fe", a=IRON_LATTICE_CONSTANT)
+    set_moments(atoms, IRON_MOMENT)
     return atoms
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from deepspin_ase.demo.crystal import MOMENT
+from deepspin_ase.demo.crystal import MAGNETIC_CELL, MOMENT, nickel_oxide
 from deepspin_ase.demo.study import Study, run_plugin
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def run_magnons(model: str, folder: Path) -> Study | None:
     import numpy as np
     import yaml
 
-    if not run_plugin("magnons", folder, model=model, exchange=True, ions="Ni=2", mesh=8):
+    if not run_plugin("magnons", nickel_oxide(MAGNETIC_CELL), folder, model=model, exchange=True, ions="Ni=2", mesh=8):
         return None
     summary = yaml.safe_load((folder / "summary.yaml").read_text(encoding="utf-8"))
     velocity = summary["spin-wave velocities (meV Å)"]["x"][0]

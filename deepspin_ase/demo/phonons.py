@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from deepspin_ase.demo.crystal import MAGNETIC_CELL, nickel_oxide
 from deepspin_ase.demo.study import Study, run_plugin
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ def run_phonons(model: str, folder: Path) -> Study | None:
     import yaml
 
     charges = f"Ni={BORN_CHARGE},O={-BORN_CHARGE}"
-    if not run_plugin("phonons", folder, model=model, supercell=(2, 2, 2), mesh=8, born=charges, dielectric=DIELECTRIC):
+    atoms = nickel_oxide(MAGNETIC_CELL)
+    options = {"supercell": (2, 2, 2), "mesh": 8, "born": charges, "dielectric": DIELECTRIC}
+    if not run_plugin("phonons", atoms, folder, model=model, **options):
         return None
     summary = yaml.safe_load((folder / "summary.yaml").read_text(encoding="utf-8"))
     transverse: Final = summary["infrared-active modes at Γ, transverse (THz)"]

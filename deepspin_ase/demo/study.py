@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from deepspin_ase.demo.crystal import MAGNETIC_CELL, nickel_oxide
 from deepspin_ase.errors import DeepSpinError
 from deepspin_ase.plugin import load_plugin
 
 if TYPE_CHECKING:
+    from ase import Atoms
     from matplotlib.figure import Figure
 
 
@@ -27,14 +27,14 @@ class Study:
     remark: str
 
 
-def run_plugin(name: str, folder: Path, **options: Any) -> bool:
-    """Run the command of a plugin on the magnetic cell of NiO (four atoms), quietly; its files go to ``folder``.
+def run_plugin(name: str, atoms: Atoms, folder: Path, **options: Any) -> bool:
+    """Run the command of a plugin on a structure, quietly; its files go to ``folder``.
 
     False, with a message, if the plugin is missing or fails: the rest of the demo goes on.
     """
     folder.mkdir(parents=True, exist_ok=True)
     structure = folder / "magnetic_cell.extxyz"
-    nickel_oxide(MAGNETIC_CELL).write(structure)
+    atoms.write(structure)
     try:
         with redirect_stdout(io.StringIO()):
             load_plugin(name).command(structure, output=folder, **options)

@@ -25,14 +25,15 @@ def test_random_network_passes_the_conformance_kit(spin_orbit: bool, rng: np.ran
     run_conformance(calc, disordered_nio(rng), spin_orbit=spin_orbit).raise_if_failed()
 
 
-@pytest.mark.parametrize("name", ["nio", "fcc-fe"])
+@pytest.mark.parametrize("name", ["nio", "fcc-fe", "fe-bcc"])
 def test_shipped_model_passes_the_conformance_kit(name: str, rng: np.random.Generator) -> None:
     from deepspin_ase import DeepSpin
 
     assert name in available_models()
     atoms = disordered_nio(rng)
-    if name == "fcc-fe":
-        atoms = bulk("Fe", "fcc", a=3.55, cubic=True) * (2, 1, 1)
+    if name != "nio":
+        atoms = bulk("Fe", "fcc", a=3.55, cubic=True) if name == "fcc-fe" else bulk("Fe", "bcc", a=2.87, cubic=True)
+        atoms *= (2, 1, 1)
         atoms.positions += rng.normal(0, 0.05, (len(atoms), 3))
     set_moments(atoms, rng.normal(0, 0.8, (len(atoms), 3)))
     run_conformance(DeepSpin(name), atoms).raise_if_failed()
