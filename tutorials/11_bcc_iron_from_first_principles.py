@@ -76,6 +76,7 @@ step = length * (angle[2] - angle[0])  # µB
 numeric = -(plus.labels.energy - minus.labels.energy) / step
 analytic = (along[0] + 4 * along[1] + along[2]) / 6
 print(f"F⊥ from energies {1e3 * numeric:.2f} meV/µB, from labels {1e3 * analytic:.2f} meV/µB")
+assert abs(numeric - analytic) < 0.005 * abs(numeric)
 
 # %% [markdown]
 # ## 3. The data set
@@ -108,7 +109,8 @@ plt.close(figure)
 #
 # `deepspin learn data/fe_bcc/learn.yaml` began with the frames that there were at the time: three models, moment
 # states and spin-lattice dynamics of two cells of two atoms, and labels from ABINIT where the models disagreed most.
-# This is the report that it left:
+# This is the report that it left. The trust levels were automatic and came out below the noise of the labels (5 meV/µB
+# from k-points), which is why so few structures counted as accurate: for first-principles labels, give them as numbers.
 
 # %%
 print((data / "recorded" / "learning.md").read_text(encoding="utf-8"))
@@ -156,6 +158,7 @@ for axis, kind, grid, structure, label in (
     axis.set(xlabel=label, ylabel="energy (meV/atom)")
     axis.legend()
     print(f"{kind}: rms difference {np.std(theirs - ours):.1f} of {np.ptp(theirs):.0f} meV/atom")
+    assert np.std(theirs - ours) < 0.06 * np.ptp(theirs), kind
 
 ferromagnet = energy_of_model(iron(a0, m0))
 for sign, line in ((-1, "G-H"), (1, "G-N")):
@@ -192,6 +195,15 @@ waves = SpinWaves.from_model(exchange.to_model(), get_moments(magnet))
 stiffness = stiffness_tensor(waves)
 print(f"stiffness {stiffness.mean:.0f} ± {stiffness.mean_error:.0f} meV Å² (experiment 280 to 330)")
 
-result = ordering_temperature(exchange, sizes=(6, 8, 12), sweeps=2000, accuracy=0.01)
+result = ordering_temperature(exchange, sizes=(4, 6, 10), sweeps=1000, accuracy=0.02)
 print(result.summary())
 result.figure().savefig(output / "11_curie.png", dpi=150)
+
+# %% [markdown]
+# Energies of magnetic states come out well, exchange constants do not yet: they are curvatures at small angles, of
+# which the data hold few, so T_c by exchange is too low. Sampling the potential itself, at the angles that heat makes,
+# gives a higher one. `docs/iron.md` has all of it, and what the functional, small cells and classical moments do.
+
+# %%
+assert 700 < result.tc < 1300
+assert result.tc_error < 20

@@ -168,8 +168,7 @@ def main(mode: str, place: str = "", workers: str = "1") -> None:
         sys.stdout.write(report.summary() + "\n")
     elif mode in ("collect", "add"):
         known |= collect(left, Path(place)) if mode == "collect" else learned(Path(place))
-        names = [name for name in plan if name in known] + [name for name in known if name not in plan]
-        write_frames(FRAMES, [known[name] for name in names])
+        write_frames(FRAMES, list(known.values()))  # new ones at the end: cards of models name frames by their numbers
         sys.stdout.write(f"{len(known)} frames in {FRAMES}\n")
     else:
         done = sum(name in known for name in plan)

@@ -90,6 +90,21 @@ def test_frames_of_a_learning_run_are_added_once(
     assert "400 to do; 1 learned" in capsys.readouterr().out
 
 
+def test_new_frames_come_last(
+    script: ModuleType, plan: list[Atoms], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cards of models name validation frames by their numbers in the file."""
+    monkeypatch.setattr(script, "FRAMES", tmp_path / "frames.extxyz.gz")
+    labels = Labels(energy=-1.0, forces=np.zeros((len(plan[0]), 3)), magnetic_forces=np.zeros((len(plan[0]), 3)))
+    name = calculation_name(plan[0], script.IronLabeler().identity)
+    known = Frame(plan[0], labels, info={"id": "Fe-of-a-learning-run"})
+    write_frames(script.FRAMES, [known])
+    found = {name: Frame(plan[0], labels, info={})}
+    monkeypatch.setattr(script, "stored_result", lambda place, atoms: found.get(place.name))
+    script.main("collect", str(tmp_path))
+    assert [frame.info["id"] for frame in read_frames(script.FRAMES)] == ["Fe-of-a-learning-run", name]
+
+
 def test_one_atom_gets_more_k_points(script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(AbinitLabeler, "label", lambda self, atoms, directory: self.settings.kspacing)
     assert script.IronLabeler().label(bulk("Fe"), tmp_path) == script.ONE_ATOM.kspacing < 0.3
