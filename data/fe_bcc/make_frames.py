@@ -37,7 +37,7 @@ COUNT = 400
 FRAMES = Path(__file__).with_name("frames.extxyz.gz")
 SETTINGS = AbinitSettings(extra={"ecutsm": 0.5})
 ONE_ATOM = replace(SETTINGS, kspacing=0.26)  # 12x12x12; with 8x8x8 the ferromagnet is 10 meV off
-SCARCITY = {1: 3, 2: 1, 3: 8, 4: 12}  # of cells by their number of atoms, in the order of the plan
+SCARCITY = {1: 3, 2: 1, 3: 8, 4: 12}  # by number of atoms: cells of two come eight times as often as cells of three
 SIZES, SIZE_WEIGHTS = (1, 2, 3, 4), (0.2, 0.4, 0.2, 0.2)
 ORDERS, ORDER_WEIGHTS = ("ferromagnet", "reversed", "tilted", "spiral", "random"), (0.3, 0.2, 0.2, 0.15, 0.15)
 
@@ -61,9 +61,8 @@ class IronLabeler:
 def structures() -> list[Atoms]:
     """All structures of the plan, always the same, in the order in which they are labelled.
 
-    All kinds go side by side, in shares (``SCARCITY``): a state that is not collinear takes ABINIT five times as long
-    as one that is, a cell of three or four atoms three times as long as one of two; one atom, with its fine k-mesh, as
-    long as two. ``info["order"]`` says how the moments were chosen.
+    All kinds go side by side, the dear ones in smaller shares: larger cells by ``SCARCITY``, states that are not
+    collinear by a factor of five. ``info["order"]`` says how the moments were chosen.
     """
     rng = np.random.default_rng(SEED)
     made: Counter[tuple[int, bool]] = Counter()
@@ -72,7 +71,8 @@ def structures() -> list[Atoms]:
         atoms = random_structure(rng)
         kind = (len(atoms), spin_frame(get_moments(atoms)).rank > 1)
         made[kind] += 1
-        places.append((made[kind] * SCARCITY[len(atoms)] * (5 if kind[1] else 1), atoms))
+        size, noncollinear = kind
+        places.append((made[kind] * SCARCITY[size] * (5 if noncollinear else 1), atoms))
     return [atoms for _, atoms in sorted(places, key=lambda place: place[0])]
 
 
