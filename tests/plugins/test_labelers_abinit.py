@@ -32,6 +32,7 @@ def pseudos(tmp_path: Path) -> str:
     folder = tmp_path / "pseudos"
     folder.mkdir()
     (folder / "26fe.lda2.paw").write_text("Paw data\n  26.000  16.000 20120514  : zatom,zion,pspdat\n")
+    (folder / "V.xml").write_text('<atom symbol="V" Z="23.00" core="10.0" valence="13.0"/>\n')
     (folder / "O.xml").write_text('<atom symbol="O" Z="8.00" core="2.0" valence="6.0"/>\n')
     return str(folder)
 
@@ -80,6 +81,19 @@ def test_atoms_without_moments_are_free(tmp_path: Path, settings: AbinitSettings
     assert given["typat"] == "1 2"
     assert int(given["nband"]) >= 16 + 6 + 4
     assert given["nspden"] == "4"
+
+
+def test_the_number_of_spinor_bands_is_even(pseudos: str) -> None:
+    """ABINIT 9.6.2 stops at odd ones: "When nspinor2 is 2, nbd2 must be even"."""
+    settings = AbinitSettings(
+        pseudo_directory=pseudos,
+        pseudopotentials={"Fe": "26fe.lda2.paw", "V": "V.xml"},
+        sphere_radii={"Fe": 2.12, "V": 2.3},
+    )
+    atoms = bulk("Fe", cubic=True)
+    atoms.symbols[1] = "V"
+    set_moments(atoms, np.array([[0.0, 0.0, 2.0], [0.8, 0.0, -0.3]]))
+    assert variables(abinit_input(atoms, settings))["nband"] == "42"  # 29 electrons, 3 empty bands per atom and spin
 
 
 def test_collinear_states_are_calculated_with_two_channels_along_z(settings: AbinitSettings) -> None:

@@ -49,7 +49,7 @@ def abinit_input(atoms: Atoms, settings: AbinitSettings, changes: Mapping[str, V
     total = sum(electrons[symbol] for symbol in atoms.symbols)
     spin = spin_frame(moments)
     if spin.rank > 1 or settings.constraint == "directions":
-        bands = math.ceil(total) + 2 * settings.empty_bands * len(atoms)
+        bands = 2 * (math.ceil(total / 2) + settings.empty_bands * len(atoms))  # of spinors: ABINIT refuses odd numbers
         spins = {"nsppol": "1", "nspinor": "2", "nspden": "4", "pawspnorb": "0", "kptopt": "3", "nsym": "1"}
     else:
         majority = (total + np.linalg.norm(moments, axis=1).sum()) / 2
