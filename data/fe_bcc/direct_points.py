@@ -1,7 +1,8 @@
 """Structures with which a model of bcc iron is compared, point by point: none of them is in the data set.
 
 ``info["point"]`` names them: ``volume 2.70`` (lattice constant, Å), ``moment 1.4`` (|m|, µB), ``spiral G-H 1/2`` (a
-flat spiral half-way from Γ to H) and ``ferromagnet G-H 1/2`` (in the same cell, so with the same k-points).
+flat spiral half-way from Γ to H), ``ferromagnet G-H 1/2`` (in the same cell, so with the same k-points) and
+``cone G-H 1`` (moments at ``CONE_ANGLE`` from a common axis).
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from ase import Atoms
 from ase.build import bulk
 from ase.geometry import minkowski_reduce
 
-from deepspin_ase.moments import ferromagnet, set_moments, spiral
+from deepspin_ase.moments import cone, ferromagnet, set_moments
 
 LATTICE_CONSTANT: Final = 2.8665  # Å, measured
 MOMENT: Final = 2.2  # µB
 VOLUMES: Final = (2.70, 2.75, 2.80, 2.85, 2.90, 2.94, 2.98)  # lattice constants, Å
 MOMENTS: Final = (1.4, 1.6, 1.8, 2.0, 2.2, 2.4, 2.6, 2.8)  # µB
+CONE_ANGLE: Final = 20.0  # degrees; a flat spiral has 90
 FRACTIONS: Final = (Fraction(1, 2), Fraction(2, 3), Fraction(1))
 
 # from Γ to the end of the line, in 2π/a, and two shortest vectors of a layer across it, in a
@@ -39,6 +41,7 @@ def direct_points() -> list[Atoms]:
         atoms = spiral_cell(line, fraction)
         set_moments(atoms, ferromagnet(atoms, MOMENT))
         points.append(named(atoms, f"ferromagnet {line} {fraction}"))
+    points += [named(spiral_cell(line, Fraction(1), CONE_ANGLE), f"cone {line} 1") for line in LINES]
     points += [named(spiral_cell(line, fraction), f"spiral {line} {fraction}") for line, fraction in places]
     return points
 
@@ -50,8 +53,8 @@ def iron(a: float, moment: float) -> Atoms:
     return atoms
 
 
-def spiral_cell(line: str, fraction: Fraction, a: float = LATTICE_CONSTANT, moment: float = MOMENT) -> Atoms:
-    """A flat spiral in the smallest cell that holds it, compact and right-handed; moments in the xz plane.
+def spiral_cell(line: str, fraction: Fraction, angle: float = 90.0) -> Atoms:
+    """A spiral about y in the smallest cell that holds it, compact and right-handed.
 
     Parameters
     ----------
@@ -59,16 +62,18 @@ def spiral_cell(line: str, fraction: Fraction, a: float = LATTICE_CONSTANT, mome
         Key of ``LINES``.
     fraction
         Of the way from Γ to its end; from layer to layer the moments turn by π times this. Not zero.
-    a, moment
-        Å, µB.
+    angle
+        Degrees between moments and y: 90 is a flat spiral.
     """
+    a = LATTICE_CONSTANT
     end, (first, second) = LINES[line]
     layers = (fraction / 2).denominator
     step = np.array(_NEXT_LAYER)
     cell = a * minkowski_reduce(np.array([first, second, layers * step]))[0]
     cell *= np.sign(np.linalg.det(cell))
     atoms = Atoms(f"Fe{layers}", positions=a * np.arange(layers)[:, None] * step, cell=cell, pbc=True)
-    set_moments(atoms, spiral(atoms, moment, float(fraction) * np.array(end), "y", "z", cell=a * np.eye(3)))
+    wave = float(fraction) * np.array(end)
+    set_moments(atoms, cone(atoms, MOMENT, wave, angle, "y", "z", cell=a * np.eye(3)))
     atoms.wrap()
     return atoms
 

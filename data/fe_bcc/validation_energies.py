@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from ase.eos import EquationOfState
 from ase.units import GPa
-from direct_points import FRACTIONS, LATTICE_CONSTANT, MOMENT, MOMENTS, VOLUMES, iron, spiral_cell
+from direct_points import CONE_ANGLE, FRACTIONS, LATTICE_CONSTANT, MOMENT, MOMENTS, VOLUMES, iron, spiral_cell
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from scipy.interpolate import CubicSpline
@@ -21,16 +21,19 @@ _CURVE: Final = [Fraction(k, 12) for k in range(1, 13)]  # of the way from Γ
 
 
 def label_errors(data: Iron) -> Study:
-    """How far the potential is from the direct points. Torques and forces vanish in all of them by symmetry."""
+    """How far the potential is from the direct points. Forces vanish in all of them by symmetry."""
     frames = list(data.frames.values())
     if not frames:
         return Study([Row("direct points", "", 0, remark="none: make them with validate.py run, collect")])
     energy = np.array([data.energy(f.atoms) - labelled_energy(f) for f in frames])
-    along, stress = [], []
+    along, across, stress = [], [], []
     for frame in frames:
         unit = frame.moments / np.linalg.norm(frame.moments, axis=1, keepdims=True)
         off = data.calc.get_property("magnetic_forces", frame.atoms) - frame.labels.magnetic_forces
-        along += np.einsum("ia,ia->i", off, unit).tolist()
+        parallel = np.einsum("ia,ia->i", off, unit)
+        along += parallel.tolist()
+        if frame.info["point"].startswith("cone"):  # elsewhere torques vanish by symmetry
+            across += (off - parallel[:, None] * unit).tolist()
         if frame.labels.stress is not None:
             stress += (data.calc.get_property("stress", frame.atoms) - frame.labels.stress).tolist()
     remark = f"{len(frames)} direct points"
@@ -39,6 +42,7 @@ def label_errors(data: Iron) -> Study:
             Row("rmse of energies", "meV/atom", 1e3 * rms(energy), remark=remark),
             Row("rmse of energies, common shift removed", "meV/atom", 1e3 * float(energy.std()), remark=remark),
             Row("rmse of magnetic forces along m", "meV/µB", 1e3 * rms(along), remark=remark),
+            Row("rmse of magnetic forces across m", "meV/µB", 1e3 * rms(across), remark="cones"),
             Row("rmse of stresses", "GPa", rms(stress) / GPa, remark=remark),
         ]
     )
@@ -125,13 +129,14 @@ def moment_curve(data: Iron) -> Study:
 
 
 def spin_spirals(data: Iron) -> Study:
-    """E(q) - E(0) of flat spirals, with direct points from equal cells and k-points."""
+    """E(q) - E(0) of flat spirals and of cones, with direct points from equal cells and k-points."""
     rows = []
     figure = Figure(figsize=(6, 4.2), layout="constrained")
     axes = figure.subplots()
     for side, line in ((-1, "G-H"), (1, "G-N")):
         values = [1e3 * spiral_energy(data, line, fraction) for fraction in _CURVE]
         axes.plot(side * np.array([0.0, *map(float, _CURVE)]), [0.0, *values], "C0")
+        rows.append(cone_row(data, line))
         for fraction in FRACTIONS:
             direct = [data.direct_energy(f"{order} {line} {fraction}") for order in ("spiral", "ferromagnet")]
             difference = 1e3 * (direct[0] - direct[1])
@@ -147,6 +152,15 @@ def spin_spirals(data: Iron) -> Study:
     axes.set_xticks([-1, 0, 1], ["H", "Γ", "N"])
     axes.set(xlabel="wavevector", ylabel="E(q) - E(0) (meV/atom)", title=f"a = {LATTICE_CONSTANT} Å, |m| = {MOMENT} µB")
     return Study(rows, figure)
+
+
+def cone_row(data: Iron, line: str) -> Row:
+    """A conical spiral at the end of a line: the curvature of E at small angles, which exchange is."""
+    structure = spiral_cell(line, Fraction(1), CONE_ANGLE)
+    value = data.energy(structure) - data.energy(iron(LATTICE_CONSTANT, MOMENT))
+    direct = data.direct_energy(f"cone {line} 1") - data.direct_energy(f"ferromagnet {line} 1")
+    beside = f"{1e3 * direct:.1f} (direct)" if np.isfinite(direct) else ""
+    return Row(f"cone of {CONE_ANGLE:.0f}° at {line[-1]}", "meV/atom", 1e3 * value, beside=beside)
 
 
 def spiral_energy(data: Iron, line: str, fraction: Fraction) -> float:
