@@ -2,7 +2,7 @@
 
 ``info["point"]`` names them: ``volume 2.70`` (lattice constant, Å), ``moment 1.4`` (|m|, µB), ``spiral G-H 1/2`` (a
 flat spiral half-way from Γ to H), ``ferromagnet G-H 1/2`` (in the same cell, so with the same k-points) and
-``cone G-H 1`` (moments at ``CONE_ANGLE`` from a common axis).
+``cone G-H 20`` (at H, moments at 20° from a common axis, in the cell of ``spiral G-H 1``).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LATTICE_CONSTANT: Final = 2.8665  # Å, measured
 MOMENT: Final = 2.2  # µB
 VOLUMES: Final = (2.70, 2.75, 2.80, 2.85, 2.90, 2.94, 2.98)  # lattice constants, Å
 MOMENTS: Final = (1.4, 1.6, 1.8, 2.0, 2.2, 2.4, 2.6, 2.8)  # µB
-CONE_ANGLE: Final = 20.0  # degrees; a flat spiral has 90
+CONE_ANGLES: Final = (10, 20)  # degrees; a flat spiral has 90
 FRACTIONS: Final = (Fraction(1, 2), Fraction(2, 3), Fraction(1))
 
 # from Γ to the end of the line, in 2π/a, and two shortest vectors of a layer across it, in a
@@ -41,7 +41,7 @@ def direct_points() -> list[Atoms]:
         atoms = spiral_cell(line, fraction)
         set_moments(atoms, ferromagnet(atoms, MOMENT))
         points.append(named(atoms, f"ferromagnet {line} {fraction}"))
-    points += [named(spiral_cell(line, Fraction(1), CONE_ANGLE), f"cone {line} 1") for line in LINES]
+    points += [named(cone_cell(line, angle), f"cone {line} {angle}") for angle in CONE_ANGLES for line in LINES]
     points += [named(spiral_cell(line, fraction), f"spiral {line} {fraction}") for line, fraction in places]
     return points
 
@@ -76,6 +76,11 @@ def spiral_cell(line: str, fraction: Fraction, angle: float = 90.0) -> Atoms:
     set_moments(atoms, cone(atoms, MOMENT, wave, angle, "y", "z", cell=a * np.eye(3)))
     atoms.wrap()
     return atoms
+
+
+def cone_cell(line: str, angle: float) -> Atoms:
+    """The spiral at the end of a line with all moments at an angle (degrees) from y."""
+    return spiral_cell(line, Fraction(1), angle)
 
 
 def named(atoms: Atoms, point: str) -> Atoms:

@@ -6,15 +6,27 @@ from fractions import Fraction
 from typing import Final
 
 import numpy as np
+from ase import Atoms
 from ase.eos import EquationOfState
 from ase.units import GPa
-from direct_points import CONE_ANGLE, FRACTIONS, LATTICE_CONSTANT, MOMENT, MOMENTS, VOLUMES, iron, spiral_cell
+from direct_points import (
+    CONE_ANGLES,
+    FRACTIONS,
+    LATTICE_CONSTANT,
+    MOMENT,
+    MOMENTS,
+    VOLUMES,
+    cone_cell,
+    iron,
+    spiral_cell,
+)
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from scipy.interpolate import CubicSpline
 from validation_study import Iron, Row, Study, labelled_energy
 
 from deepspin_ase.errors import InputError
+from deepspin_ase.moments import get_moments
 from deepspin_ase.vectors import Array
 
 _CURVE: Final = [Fraction(k, 12) for k in range(1, 13)]  # of the way from Γ
@@ -129,14 +141,14 @@ def moment_curve(data: Iron) -> Study:
 
 
 def spin_spirals(data: Iron) -> Study:
-    """E(q) - E(0) of flat spirals and of cones, with direct points from equal cells and k-points."""
+    """E(q) - E(0) of flat spirals and A of cones, with direct points from equal cells and k-points."""
     rows = []
     figure = Figure(figsize=(6, 4.2), layout="constrained")
     axes = figure.subplots()
     for side, line in ((-1, "G-H"), (1, "G-N")):
         values = [1e3 * spiral_energy(data, line, fraction) for fraction in _CURVE]
         axes.plot(side * np.array([0.0, *map(float, _CURVE)]), [0.0, *values], "C0")
-        rows.append(cone_row(data, line))
+        rows += [cone_row(data, line, angle) for angle in CONE_ANGLES]
         for fraction in FRACTIONS:
             direct = [data.direct_energy(f"{order} {line} {fraction}") for order in ("spiral", "ferromagnet")]
             difference = 1e3 * (direct[0] - direct[1])
@@ -154,13 +166,29 @@ def spin_spirals(data: Iron) -> Study:
     return Study(rows, figure)
 
 
-def cone_row(data: Iron, line: str) -> Row:
-    """A conical spiral at the end of a line: the curvature of E at small angles, which exchange is."""
-    structure = spiral_cell(line, Fraction(1), CONE_ANGLE)
-    value = data.energy(structure) - data.energy(iron(LATTICE_CONSTANT, MOMENT))
-    direct = data.direct_energy(f"cone {line} 1") - data.direct_energy(f"ferromagnet {line} 1")
-    beside = f"{1e3 * direct:.1f} (direct)" if np.isfinite(direct) else ""
-    return Row(f"cone of {CONE_ANGLE:.0f}° at {line[-1]}", "meV/atom", 1e3 * value, beside=beside)
+def cone_row(data: Iron, line: str, angle: int) -> Row:
+    """How strongly a conical spiral at the end of a line resists opening.
+
+    Of a bilinear magnet E(θ) - E(0) = A sin²θ with A = E(q) - E(0) of the flat spiral, so dE/dθ / sin 2θ is A at all angles
+    θ; at small ones it is what exchange constants say. Labels of forces have less noise from k-points than differences
+    of energies.
+    """
+    name = f"A of a cone of {angle}° at {line[-1]}"
+    structure = cone_cell(line, angle)
+    value = amplitude(structure, data.calc.get_property("magnetic_forces", structure), angle)
+    frame = data.frames.get(f"cone {line} {angle}")
+    labels = None if frame is None else frame.labels.magnetic_forces
+    beside = "" if labels is None else f"{amplitude(structure, labels, angle):.1f} (direct)"
+    return Row(name, "meV/atom", value, beside=beside, remark="dE/dθ / sin 2θ")
+
+
+def amplitude(atoms: Atoms, magnetic_forces: Array, angle: float) -> float:
+    """A = dE/dθ / sin 2θ of a cone about y, meV per atom."""
+    theta = np.deg2rad(angle)
+    along = get_moments(atoms) * [0.0, 1.0, 0.0]
+    outward = get_moments(atoms) - along
+    turning = outward / np.tan(theta) - along * np.tan(theta)  # dm/dθ
+    return -1e3 * float(np.sum(magnetic_forces * turning)) / len(atoms) / np.sin(2 * theta)
 
 
 def spiral_energy(data: Iron, line: str, fraction: Fraction) -> float:
