@@ -169,9 +169,9 @@ def spin_spirals(data: Iron) -> Study:
 def cone_row(data: Iron, line: str, angle: int) -> Row:
     """How strongly a conical spiral at the end of a line resists opening.
 
-    Of a bilinear magnet E(θ) - E(0) = A sin²θ with A = E(q) - E(0) of the flat spiral, so dE/dθ / sin 2θ is A at all angles
-    θ; at small ones it is what exchange constants say. Labels of forces have less noise from k-points than differences
-    of energies.
+    Of a bilinear magnet E(θ) - E(0) = A sin²θ with A = E(q) - E(0) of the flat spiral, so dE/dθ / sin 2θ is A at all
+    angles θ; at small ones it is what exchange constants say. Labels of forces have less noise from k-points than
+    differences of energies.
     """
     name = f"A of a cone of {angle}° at {line[-1]}"
     structure = cone_cell(line, angle)
