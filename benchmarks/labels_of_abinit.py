@@ -35,7 +35,7 @@ STEPS = {"F⊥ (meV/µB)": 0.05, "F∥ (meV/µB)": 0.05, "F (meV/Å)": 0.02, "V 
 SMEARINGS = [(6, 0.02), (6, 0.015), (6, 0.01), (7, 0.015), (7, 0.01), (4, 0.02)]
 CHOSEN = (6, 0.02)
 MESHES = (5, 6, 8, 10)
-CANTED = (5, 6, 8)
+CANTED = {CHOSEN: (5, 6, 8), (6, 0.01): (8,)}  # meshes on which the canted state is calculated, by smearing
 
 
 def iron(a: float, angle: float, lengths: tuple[float, float], shear: float, moved: tuple[float, ...]) -> Atoms:
@@ -112,7 +112,7 @@ def mesh(label: Callable[[list[Atoms], AbinitSettings], list[Frame]]) -> list[di
             settings = AbinitSettings(
                 kspacing=2 * np.pi / 2.87 / n * 1.0001, occopt=occopt, tsmear=tsmear, extra={"ecutsm": 0.5}
             )
-            angles = [0.0, 180.0] + [40.0] * (n in CANTED and (occopt, tsmear) == CHOSEN)
+            angles = [0.0, 180.0] + [40.0] * (n in CANTED.get((occopt, tsmear), ()))
             fm, afm, *canted = label([iron(2.87, angle, (2.2, 2.2), 0.0, (0, 0, 0)) for angle in angles], settings)
             row: dict[str, float | str] = {"occopt": occopt, "tsmear": tsmear, "mesh": n}
             row["E(AFM) - E(FM) (meV/atom)"] = 500 * (afm.labels.energy - fm.labels.energy)
