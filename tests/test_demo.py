@@ -38,7 +38,7 @@ def test_demo_reaches_the_antiferromagnet_and_conserves_energy(tmp_path: Path) -
     assert 9.0 < numbers["phonon_TO_low_THz"] <= numbers["phonon_TO_high_THz"] < 14.0
     assert numbers["phonon_TO_high_THz"] + 3.0 < numbers["phonon_LO_THz"] < 19.0
     assert (tmp_path / "out" / "phonons.png").stat().st_size > 10_000
-    assert 700.0 < numbers["curie_temperature_K"] < 1300.0
+    assert 500.0 < numbers["curie_temperature_K"] < 1300.0
     assert 0.0 < numbers["curie_temperature_error_K"] < 20.0
     assert (tmp_path / "out" / "curie.png").stat().st_size > 10_000
     relaxed = read_results(tmp_path / "out" / "nio_relaxed.extxyz")[0]
