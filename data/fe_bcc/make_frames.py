@@ -39,13 +39,7 @@ LARGE, LARGE_COUNT = 8, 10  # larger cells: collinear ones only
 FRAMES = Path(__file__).with_name("frames.extxyz.gz")
 SETTINGS = AbinitSettings(extra={"ecutsm": 0.5})
 ONE_ATOM = replace(SETTINGS, kspacing=0.26)  # 12x12x12; with 8x8x8 the ferromagnet is 10 meV off
-SCARCITY = {
-    1: 3,
-    2: 1,
-    3: 8,
-    4: 12,
-    8: 30,
-}  # cells of two come eight times as often as cells of three
+SCARCITY = {1: 3, 2: 1, 3: 8, 4: 12, 8: 30}  # cells of two come eight times as often as cells of three
 SIZES, SIZE_WEIGHTS = (1, 2, 3, 4), (0.2, 0.4, 0.2, 0.2)
 COLLINEAR = ("ferromagnet", "reversed")
 ORDERS, ORDER_WEIGHTS = (*COLLINEAR, "tilted", "spiral", "random"), (0.3, 0.2, 0.2, 0.15, 0.15)
