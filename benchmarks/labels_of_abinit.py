@@ -4,7 +4,8 @@
     python benchmarks/labels_of_abinit.py mesh RUNS [WORKERS]
 
 print the tables of docs/labelers.md and keep them in results/labels_of_abinit.json. RUNS takes the calculations:
-what is finished there is not calculated again. Ten minutes of CPU time for the first, an hour and a half for the second.
+what is finished there is not calculated again. Ten minutes of CPU time for the first, an hour and a half for the
+second.
 """
 
 from __future__ import annotations
