@@ -81,10 +81,9 @@ assert abs(numeric - analytic) < 0.005 * abs(numeric)
 # %% [markdown]
 # ## 3. The data set
 #
-# `data/fe_bcc/make_frames.py` plans structures from a seed: cells of one to four (and of eight) atoms of all shapes,
-# strained, with displaced atoms and moments in ferromagnetic, reversed, tilted, spiral and random order, of varied
-# length. Small cells are cheap, and with all their shapes they hold many wave vectors. `data/fe_bcc/README.md` is the
-# card.
+# `data/fe_bcc/make_frames.py` plans structures from a seed: cells of one to four atoms of all shapes, strained, with
+# displaced atoms and moments in ferromagnetic, reversed, tilted, spiral and random order, of varied length. Small cells
+# are cheap, and with all their shapes they hold many wave vectors. `data/fe_bcc/README.md` is the card.
 
 # %%
 frames = read_frames(data / "frames.extxyz.gz")

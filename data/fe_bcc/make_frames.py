@@ -5,10 +5,9 @@ python data/fe_bcc/make_frames.py collect RUNS  # add finished frames to frames.
 python data/fe_bcc/make_frames.py add FRAMES    # add frames of a run of deepspin learn, with the same settings
 python data/fe_bcc/make_frames.py plan          # what there is and what is missing
 
-Structures are cells of 1-4 and of 8 atoms of all shapes, strained, with displaced atoms and constrained moments:
-ferromagnets, collinear states with reversed moments, and (up to 4 atoms) tilted ferromagnets, commensurate spirals,
-random directions. A structure is known by its ``id``; those in the data file are skipped, so the directory of runs may
-be lost.
+Structures are cells of 1-4 atoms of all shapes, strained, with displaced atoms and constrained moments: ferromagnets,
+collinear states with reversed moments, tilted ferromagnets, commensurate spirals, random directions. A structure is
+known by its ``id``; those in the data file are skipped, so the directory of runs may be lost.
 """
 
 from __future__ import annotations
@@ -34,15 +33,13 @@ from deepspin_plugins.labelers import AbinitLabeler, AbinitSettings
 from deepspin_plugins.labelers.abinit_input import spin_frame
 
 SEED = 20261
-COUNT = 400  # cells of 1-4 atoms
-LARGE, LARGE_COUNT = 8, 10  # larger cells: collinear ones only
+COUNT = 400
 FRAMES = Path(__file__).with_name("frames.extxyz.gz")
 SETTINGS = AbinitSettings(extra={"ecutsm": 0.5})
 ONE_ATOM = replace(SETTINGS, kspacing=0.26)  # 12x12x12; with 8x8x8 the ferromagnet is 10 meV off
-SCARCITY = {1: 3, 2: 1, 3: 8, 4: 12, 8: 30}  # cells of two come eight times as often as cells of three
+SCARCITY = {1: 3, 2: 1, 3: 8, 4: 12}  # by number of atoms: cells of two come eight times as often as cells of three
 SIZES, SIZE_WEIGHTS = (1, 2, 3, 4), (0.2, 0.4, 0.2, 0.2)
-COLLINEAR = ("ferromagnet", "reversed")
-ORDERS, ORDER_WEIGHTS = (*COLLINEAR, "tilted", "spiral", "random"), (0.3, 0.2, 0.2, 0.15, 0.15)
+ORDERS, ORDER_WEIGHTS = ("ferromagnet", "reversed", "tilted", "spiral", "random"), (0.3, 0.2, 0.2, 0.15, 0.15)
 
 
 class IronLabeler:
@@ -70,25 +67,19 @@ def structures() -> list[Atoms]:
     rng = np.random.default_rng(SEED)
     made: Counter[tuple[int, bool]] = Counter()
     places = []
-    for index in range(COUNT + LARGE_COUNT):
-        size = LARGE if index >= COUNT else int(rng.choice(SIZES, p=SIZE_WEIGHTS))
-        atoms = random_structure(size, random_order(size, rng), rng)
-        noncollinear = spin_frame(get_moments(atoms)).rank > 1
-        kind = (size, noncollinear)
+    for _ in range(COUNT):
+        atoms = random_structure(rng)
+        kind = (len(atoms), spin_frame(get_moments(atoms)).rank > 1)
         made[kind] += 1
+        size, noncollinear = kind
         places.append((made[kind] * SCARCITY[size] * (5 if noncollinear else 1), atoms))
     return [atoms for _, atoms in sorted(places, key=lambda place: place[0])]
 
 
-def random_order(size: int, rng: np.random.Generator) -> str:
-    """A kind of order that a cell of this size can have and that ABINIT can afford."""
-    if size == 1:
-        return "ferromagnet"
-    return str(rng.choice(COLLINEAR) if size == LARGE else rng.choice(ORDERS, p=ORDER_WEIGHTS))
-
-
-def random_structure(size: int, order: str, rng: np.random.Generator) -> Atoms:
+def random_structure(rng: np.random.Generator) -> Atoms:
     """One structure: cell, strain, displacements, moments."""
+    size = int(rng.choice(SIZES, p=SIZE_WEIGHTS))
+    order = "ferromagnet" if size == 1 else str(rng.choice(ORDERS, p=ORDER_WEIGHTS))
     matrices = hermite_forms(size)
     atoms = make_supercell(bulk("Fe", a=rng.uniform(2.72, 2.96)), matrices[rng.integers(len(matrices))])
     compact = minkowski_reduce(atoms.cell)[0]  # the same lattice
@@ -119,7 +110,7 @@ def random_moments(atoms: Atoms, order: str, rng: np.random.Generator) -> NDArra
     if order == "reversed":
         signs[1 + rng.permutation(n - 1)[: rng.integers(1, n)]] = -1.0  # the first stays, at least one turns
     aligned = axis * (signs * lengths)[:, None]
-    return aligned if order in COLLINEAR else tilt(aligned, rng.uniform(10.0, 45.0), rng)
+    return aligned if order in ("ferromagnet", "reversed") else tilt(aligned, rng.uniform(10.0, 45.0), rng)
 
 
 def phases_differ(atoms: Atoms, wave: tuple[int, ...]) -> bool:
