@@ -178,18 +178,13 @@ axes[2].set(xlabel="wave vector of the spiral", ylabel="E(q) − E(0) (meV/atom)
 figure.savefig(output / "11_direct.png", dpi=150)
 plt.close(figure)
 
-
-def opening(frame, magnetic_forces, angle):
-    """Torque per atom over sin 2θ, meV: with bilinear exchange E(q) - E(0) of the flat spiral, at every angle."""
-    torque = np.linalg.norm(np.cross(frame.moments, magnetic_forces), axis=1).mean()
-    return 1e3 * torque / np.sin(np.deg2rad(2 * angle))
-
-
+# With bilinear exchange A = (dE/dθ) / sin 2θ is E(q) - E(0) of the flat spiral at every angle θ of a cone.
+amplitude = structures["cone_amplitude"]
 for line in ("G-H", "G-N"):
     for angle in structures["CONE_ANGLES"]:
         frame = direct[f"cone {line} {angle}"]
-        theirs = opening(frame, frame.labels.magnetic_forces, angle)
-        ours = opening(frame, calc.get_property("magnetic_forces", frame.atoms), angle)
+        theirs = amplitude(frame.atoms, frame.labels.magnetic_forces, angle)
+        ours = amplitude(frame.atoms, calc.get_property("magnetic_forces", frame.atoms), angle)
         print(f"cone of {angle}° at {line[-1]}: ABINIT {theirs:.0f}, fe-bcc {ours:.0f} meV/atom")
 
 # %% [markdown]

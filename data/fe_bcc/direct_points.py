@@ -15,7 +15,8 @@ from ase import Atoms
 from ase.build import bulk
 from ase.geometry import minkowski_reduce
 
-from deepspin_ase.moments import cone, ferromagnet, set_moments
+from deepspin_ase.moments import cone, ferromagnet, get_moments, set_moments
+from deepspin_ase.vectors import Array
 
 LATTICE_CONSTANT: Final = 2.8665  # Å, measured
 MOMENT: Final = 2.2  # µB
@@ -81,6 +82,18 @@ def spiral_cell(line: str, fraction: Fraction, angle: float = 90.0) -> Atoms:
 def cone_cell(line: str, angle: float) -> Atoms:
     """The spiral at the end of a line with all moments at an angle (degrees) from y."""
     return spiral_cell(line, Fraction(1), angle)
+
+
+def cone_amplitude(atoms: Atoms, magnetic_forces: Array, angle: float) -> float:
+    """A = dE/dθ / sin 2θ of a cone, meV per atom, from magnetic forces (n, 3), eV/µB.
+
+    With bilinear exchange E(θ) - E(0) = A sin²θ, and A is E(q) - E(0) of the flat spiral.
+    """
+    theta = np.deg2rad(angle)
+    along = get_moments(atoms) * [0.0, 1.0, 0.0]
+    outward = get_moments(atoms) - along
+    turning = outward / np.tan(theta) - along * np.tan(theta)  # dm/dθ
+    return -1e3 * float(np.sum(magnetic_forces * turning)) / len(atoms) / np.sin(2 * theta)
 
 
 def named(atoms: Atoms, point: str) -> Atoms:

@@ -6,7 +6,6 @@ from fractions import Fraction
 from typing import Final
 
 import numpy as np
-from ase import Atoms
 from ase.eos import EquationOfState
 from ase.units import GPa
 from direct_points import (
@@ -16,6 +15,7 @@ from direct_points import (
     MOMENT,
     MOMENTS,
     VOLUMES,
+    cone_amplitude,
     cone_cell,
     iron,
     spiral_cell,
@@ -26,7 +26,6 @@ from scipy.interpolate import CubicSpline
 from validation_study import Iron, Row, Study, labelled_energy
 
 from deepspin_ase.errors import InputError
-from deepspin_ase.moments import get_moments
 from deepspin_ase.vectors import Array
 
 _CURVE: Final = [Fraction(k, 12) for k in range(1, 13)]  # of the way from Γ
@@ -175,20 +174,11 @@ def cone_row(data: Iron, line: str, angle: int) -> Row:
     """
     name = f"A of a cone of {angle}° at {line[-1]}"
     structure = cone_cell(line, angle)
-    value = amplitude(structure, data.calc.get_property("magnetic_forces", structure), angle)
+    value = cone_amplitude(structure, data.calc.get_property("magnetic_forces", structure), angle)
     frame = data.frames.get(f"cone {line} {angle}")
     labels = None if frame is None else frame.labels.magnetic_forces
-    beside = "" if labels is None else f"{amplitude(structure, labels, angle):.1f} (direct)"
+    beside = "" if labels is None else f"{cone_amplitude(structure, labels, angle):.1f} (direct)"
     return Row(name, "meV/atom", value, beside=beside, remark="dE/dθ / sin 2θ")
-
-
-def amplitude(atoms: Atoms, magnetic_forces: Array, angle: float) -> float:
-    """A = dE/dθ / sin 2θ of a cone about y, meV per atom."""
-    theta = np.deg2rad(angle)
-    along = get_moments(atoms) * [0.0, 1.0, 0.0]
-    outward = get_moments(atoms) - along
-    turning = outward / np.tan(theta) - along * np.tan(theta)  # dm/dθ
-    return -1e3 * float(np.sum(magnetic_forces * turning)) / len(atoms) / np.sin(2 * theta)
 
 
 def spiral_energy(data: Iron, line: str, fraction: Fraction) -> float:
